@@ -1,0 +1,1 @@
+"""Image-language models seen frame by frame."""

@@ -1,0 +1,56 @@
+"""MugSTAN: an image-language backbone with a STAN branch; videos and captions in, features out."""
+
+from dataclasses import dataclass
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from encoder.backbones.base import Backbone, ShapeError, TextFeatures
+from encoder.mug import MODES, mug_similarity, plain_similarity
+from encoder.stan import STANBranch
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """tokens (B, T, L, D) for the LLM, frames (B, T, E) for Mug, video (B, E) = mean of frames. Unnormalised."""
+
+    tokens: Tensor
+    frames: Tensor
+    video: Tensor
+
+
+class MugSTAN(nn.Module):
+    """The video encoder. Axes: B videos, T frames, L patches, D width, E joint space, A texts, W words."""
+
+    def __init__(self, backbone: Backbone, branch: STANBranch) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.branch = branch
+
+    def video_states(self, video: Tensor) -> Tensor:
+        """(B, T, 3, H, W) -> (d, B, T, 1 + L, D): the frozen part, worth caching in training."""
+        if video.ndim != 5 or video.shape[2] != 3:
+            raise ShapeError(f"a video batch is (B, T, 3, H, W), got {tuple(video.shape)}.")
+        states = self.backbone.frame_states(rearrange(video, "b t c h w -> (b t) c h w"), self.branch.depth)
+        return rearrange(states, "d (b t) n w -> d b t n w", b=video.shape[0])
+
+    def encode_states(self, states: Tensor) -> VideoFeatures:
+        """Tower states (d, B, T, 1 + L, D) -> VideoFeatures."""
+        tokens, frames = self.backbone.finish(self.branch(states, *self.backbone.branch_positions()))
+        return VideoFeatures(tokens=tokens, frames=frames, video=frames.mean(1))
+
+    def encode_video(self, video: Tensor) -> VideoFeatures:
+        """Normalised frames (B, T, 3, H, W) -> VideoFeatures."""
+        return self.encode_states(self.video_states(video))
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        """(A, W) ids and mask (1 on real words) -> TextFeatures."""
+        return self.backbone.encode_text(input_ids, attention_mask)
+
+    def similarity(self, text: TextFeatures, video: VideoFeatures, mode: str = "mug") -> Tensor:
+        """(A, B) similarities: "mug", "mug_simple" (token-wise, see encoder.mug) or "plain" (cosine)."""
+        if mode not in MODES:
+            raise KeyError(f"unknown similarity '{mode}'. Known: {', '.join(MODES)}.")
+        if mode == "plain":
+            return plain_similarity(text.sentence, video.video)
+        return mug_similarity(text.tokens, text.mask, video.frames, simple=mode == "mug_simple")

@@ -1,0 +1,1 @@
+"""Whatever changes or measures weights."""
