@@ -1,0 +1,45 @@
+"""`python -m app ask`: questions about a video in the terminal. Answers go to standard output, all else to standard error."""
+
+import sys
+from pathlib import Path
+
+from app.progress import LoadProgress
+from bridge import VideoChat, load_chat_model
+from encoder.video import VideoError, VideoFrames
+
+
+def ask(video: Path, questions: list[str], *, model: str) -> int:
+    """Answer every question in one conversation about the video. Returns the exit code: 1 for a file that cannot be read."""
+    progress = LoadProgress()
+    try:
+        chat = VideoChat(load_chat_model(model, progress=progress))
+        progress.close()
+        note(facts(video, chat.open(video)))
+    except VideoError as error:
+        note(f"{video}: {error}")
+        return 1
+    finally:
+        progress.close()
+    for question in questions:
+        note(f"> {question}")
+        for piece in chat.ask(question):
+            print(piece, end="", flush=True)
+        print(flush=True)
+    return 0
+
+
+def facts(video: Path, frames: VideoFrames) -> str:
+    """One line on what the file is and which of its frames the model saw."""
+    info = frames.info
+    if info.is_image:
+        return f"{video.name}: picture, {info.width} x {info.height}, {info.codec}"
+    times = ", ".join(f"{seconds:.1f}" for seconds in frames.times.tolist())
+    return (
+        f"{video.name}: {info.duration:.1f} s, {info.fps:.3g} fps, {info.width} x {info.height}, {info.codec}, "
+        f"{info.num_frames} frames; the model saw those at {times} s"
+    )
+
+
+def note(text: str) -> None:
+    """Tell the person at the terminal, beside the answers."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,216 @@
+"""One conversation per browser tab, and the bounded register of them. Knows nothing of the web page."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from app.line import Job, Line, Place
+from bridge import AnswerStats, VideoChat
+from encoder.video import VideoError, VideoFrames
+
+logger = logging.getLogger(__name__)
+
+CAPACITY = 16
+"""Conversations kept in memory: each holds an encoded video and the language model's cache of what was said."""
+TIME_TO_LIVE = 3600.0
+"""Seconds after which an unused conversation is forgotten."""
+GRACE = 120.0
+"""Seconds a closed tab's conversation is kept: a sleeping telephone also looks like a closed tab."""
+LONGEST_READ = 30.0
+"""Seconds to wait for a video that is being read when its conversation ends."""
+
+
+class BusyError(Exception):
+    """The tab asks while its own answer is still being written. The message is for the user."""
+
+    def __init__(self) -> None:
+        super().__init__("The last answer is still being written. Wait for it, or press Stop first.")
+
+
+class Session:
+    """A tab's conversation: its chat, and the jobs it has in the line."""
+
+    def __init__(self, chat: VideoChat, line: Line, *, max_seconds: float | None = None) -> None:
+        self.last: AnswerStats | None = None  # of the latest answer; None when it was stopped before it began
+        self._chat = chat
+        self._line = line
+        self._max_seconds = max_seconds
+        self._opening: Job[VideoFrames] | None = None
+        self._asking: Job[str] | None = None
+
+    @property
+    def reading(self) -> bool:
+        """A video is on its way: it waits in the line or is being read."""
+        return self._opening is not None and not self._opening.done.is_set()
+
+    @property
+    def answering(self) -> bool:
+        return self._asking is not None and not self._asking.done.is_set()
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation so far, `{"role", "content"}` each; empty while a new video is on its way."""
+        return [] if self.reading else [dict(message) for message in self._chat.messages]
+
+    def open(self, path: Path) -> Iterator[Place | VideoFrames]:
+        """Yield the place in line, then the frames the model saw. Replaces video and conversation.
+
+        Raises VideoError, with nothing open afterwards.
+        """
+        self.stop()
+        if self._opening is not None:
+            self._opening.cancel()
+        self._opening = job = self._line.submit(lambda stop: self._read(path, stop))
+        for event in job.events():
+            if isinstance(event, Place):
+                yield event
+            else:
+                yield from event
+
+    def ask(self, question: str) -> Iterator[Place | str]:
+        """Yield the place in line, then the answer as far as it is written, again and again.
+
+        Raises BusyError when an answer is being written already, NoVideoError when there is no video.
+        """
+        if self.answering:
+            raise BusyError
+        self.last = None
+        self._asking = job = self._line.submit(lambda stop: self._answer(question, stop))
+        answer = ""
+        for event in job.events():
+            if isinstance(event, Place):
+                yield event
+            else:
+                answer += "".join(event)
+                yield answer
+
+    def stop(self) -> None:
+        """Stop the answer that is being written, within one token, or take the question out of the line."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def clear(self) -> None:
+        """Forget the conversation and keep the video."""
+        self.stop()
+        if self._asking is not None:
+            self._asking.done.wait(LONGEST_READ)
+        self._chat.clear()
+
+    def close(self) -> None:
+        """Stop everything and forget the video and the conversation."""
+        for job in (self._asking, self._opening):
+            if job is not None:
+                job.cancel()
+                job.done.wait(LONGEST_READ)
+        self._chat.close()
+
+    def _read(self, path: Path, stop: threading.Event) -> Iterator[VideoFrames]:
+        if stop.is_set():
+            return
+        started = time.monotonic()
+        try:
+            frames = self._chat.open(path)
+            limit = self._max_seconds
+            if limit is not None and frames.info.duration > limit:
+                raise VideoError(
+                    f"This video is {minutes(frames.info.duration)} long; this page takes up to {minutes(limit)}. "
+                    "Cut it and try again, or start the program with a larger --max-video-seconds."
+                )
+        except Exception:
+            self._chat.close()
+            raise
+        logger.info("video: %d frames read and encoded in %.1f s", len(frames.times), time.monotonic() - started)
+        yield frames
+
+    def _answer(self, question: str, stop: threading.Event) -> Iterator[str]:
+        if stop.is_set():
+            return
+        yield from self._chat.ask(question, stop=stop)
+        self.last = stats = self._chat.last
+        if stats is not None:
+            logger.info("answer: %d tokens, %s, %.1f s", stats.new_tokens, stats.finish, stats.seconds)
+
+
+class Sessions:
+    """The conversations in memory, at most `capacity`, the least recently used leaving first."""
+
+    def __init__(
+        self,
+        new_session: Callable[[], Session],
+        *,
+        capacity: int = CAPACITY,
+        time_to_live: float = TIME_TO_LIVE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._new_session = new_session
+        self._capacity = capacity
+        self._time_to_live = time_to_live
+        self._clock = clock
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._deadlines: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def enter(self, tab: str) -> Session:
+        """The tab's conversation, a fresh one at its first visit or after it was forgotten."""
+        self.sweep()
+        with self._lock:
+            if tab not in self._sessions:
+                self._sessions[tab] = self._new_session()
+            session = self._sessions[tab]
+            self._sessions.move_to_end(tab)
+            self._deadlines[tab] = self._clock() + self._time_to_live
+            crowded_out = self._pop(list(self._sessions)[: -self._capacity])
+        self._close(crowded_out)
+        return session
+
+    def find(self, tab: str) -> Session | None:
+        """The tab's conversation, if it has one."""
+        return self._sessions.get(tab)
+
+    def leave(self, tab: str) -> None:
+        """A tab is gone: stop its answer now, forget it after a grace time unless it comes back."""
+        session = self.find(tab)
+        if session is not None:
+            session.stop()
+            self._deadlines[tab] = self._clock() + GRACE
+
+    def sweep(self) -> None:
+        """Forget every conversation whose time is over."""
+        with self._lock:
+            now = self._clock()
+            over = self._pop([tab for tab, deadline in self._deadlines.items() if deadline <= now])
+        self._close(over)
+
+    def close(self) -> None:
+        """Forget all."""
+        with self._lock:
+            everyone = self._pop(list(self._sessions))
+        self._close(everyone)
+
+    def _pop(self, tabs: list[str]) -> list[Session]:
+        for tab in tabs:
+            self._deadlines.pop(tab, None)
+        return [self._sessions.pop(tab) for tab in tabs if tab in self._sessions]
+
+    @staticmethod
+    def _close(sessions: list[Session]) -> None:
+        for session in sessions:
+            session.close()
+
+
+def minutes(seconds: float) -> str:
+    """A length of time in words.
+
+    >>> minutes(45.2), minutes(600), minutes(754)
+    ('45 seconds', '10 minutes', '12 min 34 s')
+    """
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} seconds"
+    return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} minutes"
