@@ -1,0 +1,17 @@
+"""`probe`: the facts of a file, found out in a worker process."""
+
+from __future__ import annotations
+
+import os
+
+from encoder.video.info import VideoInfo
+from encoder.video.process import run_worker
+
+
+def probe(path: str | os.PathLike[str], *, timeout: float = 15.0) -> VideoInfo:
+    """Measure a video or picture without returning its pixels.
+
+    Raises VideoError with a message for the user when the file cannot be shown.
+    """
+    answer = run_worker({"path": os.fspath(path), "num_frames": 0}, timeout=timeout)
+    return VideoInfo(**answer.facts["info"])
