@@ -29,8 +29,8 @@ class MugSTAN(nn.Module):
 
     def video_states(self, video: Tensor) -> Tensor:
         """(B, T, 3, H, W) -> (d, B, T, 1 + L, D): the frozen part, worth caching in training."""
-        if video.ndim != 5 or video.shape[2] != 3:
-            raise ShapeError(f"a video batch is (B, T, 3, H, W), got {tuple(video.shape)}.")
+        if video.ndim != 5 or video.shape[1] < 1 or video.shape[2] != 3:
+            raise ShapeError(f"a video batch is (B, T, 3, H, W) with at least one frame, got {tuple(video.shape)}.")
         states = self.backbone.frame_states(rearrange(video, "b t c h w -> (b t) c h w"), self.branch.depth)
         return rearrange(states, "d (b t) n w -> d b t n w", b=video.shape[0])
 

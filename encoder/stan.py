@@ -46,7 +46,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, S, D) -> (N, S, D)."""
-        q, k, v = (rearrange(p(x), "n s (h c) -> n h s c", h=self.heads) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            rearrange(p(x), "n s (h c) -> n h s c", h=self.heads) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         return self.out_proj(rearrange(F.scaled_dot_product_attention(q, k, v), "n h s c -> n s (h c)"))
 
 
@@ -101,7 +103,9 @@ class IntraFrameModule(nn.Module):
         patches = rearrange(x[:, 1:], "b (l t) d -> (b t) l d", t=num_frames)
         moved = self.drop_path(self.self_attn(self.layer_norm1(torch.cat([cls, patches], dim=1))))
         moved = rearrange(moved, "(b t) n d -> b t n d", t=num_frames)
-        h = x + torch.cat([moved[:, :, 0].mean(1, keepdim=True), rearrange(moved[:, :, 1:], "b t l d -> b (l t) d")], dim=1)
+        h = x + torch.cat(
+            [moved[:, :, 0].mean(1, keepdim=True), rearrange(moved[:, :, 1:], "b t l d -> b (l t) d")], dim=1
+        )
         return h + self.mlp(self.layer_norm2(h))
 
 
@@ -158,7 +162,9 @@ class STANBranch(nn.Module):
         own_cls: bool = False,
     ) -> None:
         super().__init__()
-        rates = torch.linspace(0.0, drop_path, depth).tolist()
+        if depth < 1 or max_frames < 1:
+            raise ValueError(f"depth and max_frames must be at least 1, got {depth} and {max_frames}.")
+        rates = [drop_path * j / max(depth - 1, 1) for j in range(depth)]
         self.cross_frame = nn.ModuleList(CrossFrameModule(width, heads, eps=eps, drop_path=p) for p in rates)
         self.intra_frame = nn.ModuleList(
             IntraFrameModule(width, heads, mlp_width, activation, eps=eps, drop_path=p) for p in rates
@@ -167,6 +173,7 @@ class STANBranch(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(width)) if own_cls else None
         self.layer_fusion = layer_fusion
         self.output_fusion = output_fusion
+        self._warned = False  # about interpolated time embeddings: say it once, not in every forward
 
     @property
     def depth(self) -> int:
@@ -176,6 +183,10 @@ class STANBranch(nn.Module):
         """Tower states (d, B, T, 1 + L, D), class embedding (D,), positions (1 + L, D) -> fused (B, T, 1 + L, D)."""
         if states.ndim != 5 or states.shape[0] != self.depth:
             raise ShapeError(f"expected states (d={self.depth}, B, T, 1 + L, D), got {tuple(states.shape)}.")
+        if positions.shape != states.shape[3:]:
+            raise ShapeError(
+                f"expected positions {tuple(states.shape[3:])} as in states, got {tuple(positions.shape)}."
+            )
         num_frames = states.shape[2]
         x = self._seed(states[0], class_embedding, positions)
         for j in range(self.depth):
@@ -199,10 +210,14 @@ class STANBranch(nn.Module):
         stored = self.time_embedding
         if num_frames <= stored.shape[0]:
             return stored[:num_frames]
-        log.warning("%d frames, but %d stored time embeddings: interpolating them.", num_frames, stored.shape[0])
+        if not self._warned:
+            log.warning("%d frames, but %d stored time embeddings: interpolating them.", num_frames, stored.shape[0])
+            self._warned = True
         return F.interpolate(stored.T[None], size=num_frames, mode="linear", align_corners=True)[0].T
 
 
 def _video_tokens(states: Tensor) -> Tensor:
     """(B, T, 1 + L, D) -> (B, 1 + L*T, D): CLS averaged over time, patches patch-major."""
-    return torch.cat([states[:, :, 0].mean(1, keepdim=True), rearrange(states[:, :, 1:], "b t l d -> b (l t) d")], dim=1)
+    return torch.cat(
+        [states[:, :, 0].mean(1, keepdim=True), rearrange(states[:, :, 1:], "b t l d -> b (l t) d")], dim=1
+    )

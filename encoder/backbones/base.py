@@ -36,6 +36,8 @@ class Backbone(nn.Module, ABC):
     num_layers: int
     embed_dim: int
     transform: Transform
+    trained_parts: tuple[str, ...]
+    """Child modules whose weights a checkpoint holds; the others come from the preset."""
 
     @abstractmethod
     def frame_states(self, frames: Tensor, depth: int) -> Tensor:

@@ -38,6 +38,7 @@ class MiniBackbone(Backbone):
     """Frames of 224 pixels, squashed; 64 pooled patches of width 384; joint space of `embed_dim`."""
 
     POOL = 2
+    trained_parts = ("vision_head", "text_head")
 
     def __init__(
         self,

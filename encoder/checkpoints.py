@@ -1,0 +1,295 @@
+"""Checkpoints of the encoder: our own folder, and the published STAN, Mug-STAN and BT-Adapter files.
+
+Loading is strict in both: every name and shape must fit, and what does not is listed.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from encoder.model import MugSTAN
+from encoder.presets import ENCODERS, clip_encoder, create_encoder
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "encoder.safetensors"
+WORDS = {"stan": "STAN", "btadapter": "btadapter"}
+"""How each kind of published file spells its branch."""
+REFUSED = {
+    "STAN_pos_embed": "a position embedding of the branch's own, from an early version; the branch here uses the tower's",
+    "logit_scale": "a learned temperature, while the published training has a fixed one; the file has another origin",
+    "patch_embedding_3d": "the patch_3d variant of the patch embedding, which this encoder does not have",
+    "text_weight_fc": "the learned word weights of mode drl_wti, which this encoder does not have",
+    "video_weight_fc": "the learned frame weights of mode drl_wti, which this encoder does not have",
+}
+MAX_LISTED = 20
+
+
+class CheckpointError(ValueError):
+    """Weights that do not fit the encoder they are meant for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The `encoder` part of a checkpoint's config.json."""
+
+    preset: str
+    """Name in encoder.presets: it says which towers, sizes and branch the weights belong to."""
+
+    def __post_init__(self) -> None:
+        if self.preset not in ENCODERS:
+            raise KeyError(f"unknown encoder '{self.preset}'. Known encoders: {', '.join(sorted(ENCODERS))}.")
+
+
+def trained_state_dict(model: MugSTAN) -> dict[str, Tensor]:
+    """What training may change and a checkpoint holds, by name: the branch and the backbone's trained parts."""
+    prefixes = ("branch.", *(f"backbone.{part}." for part in model.backbone.trained_parts))
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefixes)}
+
+
+def load_trained(model: MugSTAN, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Copy a trained state dict into `model`, in the model's own dtype. Raises CheckpointError where it does not fit."""
+    expected = trained_state_dict(model)
+    _check_fit(
+        missing=[name for name in expected if name not in tensors],
+        unexpected=[name for name in tensors if name not in expected],
+        misshapen=_misshapen(expected, tensors),
+        source=source,
+    )
+    with torch.no_grad():
+        for name, parameter in expected.items():
+            parameter.copy_(tensors[name])
+
+
+def save_encoder(folder: Path | str, model: MugSTAN, *, preset: str, dtype: torch.dtype | None = None) -> None:
+    """Write what was trained, and the encoder's part of config.json; other parts of that file stay.
+
+    `dtype` halves the file (torch.float16); None keeps the model's. Each file is replaced in one step.
+    """
+    config = EncoderConfig(preset=preset)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in trained_state_dict(model).items()}
+    if broken := [name for name, t in tensors.items() if not torch.isfinite(t).all()]:
+        raise CheckpointError(f"nothing written to {folder}: not finite in {dtype}: {_listed(broken)}.")
+    path = folder / CONFIG_FILE
+    whole = json.loads(path.read_text()) if path.exists() else {}
+    whole["encoder"] = {"preset": config.preset}
+    partial = folder / f"{WEIGHTS_FILE}.partial"
+    save_file(tensors, partial)
+    partial.replace(folder / WEIGHTS_FILE)
+    partial = folder / f"{CONFIG_FILE}.partial"
+    partial.write_text(json.dumps(whole, indent=2) + "\n")
+    partial.replace(path)
+
+
+def load_encoder(folder_or_preset: Path | str) -> MugSTAN:
+    """An encoder in evaluation mode: a preset by name (fresh heads and branch), or a checkpoint folder.
+
+    Raises FileNotFoundError, KeyError (unknown preset or key) or CheckpointError (weights that do not fit).
+    """
+    if str(folder_or_preset) in ENCODERS:
+        return create_encoder(str(folder_or_preset))
+    folder = Path(folder_or_preset)
+    if not (folder / CONFIG_FILE).exists():
+        raise FileNotFoundError(
+            f"expected an encoder ({', '.join(sorted(ENCODERS))}) or a folder with {CONFIG_FILE}, got '{folder_or_preset}'."
+        )
+    config = read_encoder_config(folder / CONFIG_FILE)
+    weights = folder / WEIGHTS_FILE
+    if not weights.exists():
+        raise FileNotFoundError(
+            f"expected {WEIGHTS_FILE} in {folder}, found {sorted(p.name for p in folder.iterdir())}. "
+            "Only safetensors files are read; published .bin and .pth files are imported, not loaded."
+        )
+    model = create_encoder(config.preset)
+    load_trained(model, load_file(weights), source=str(weights))
+    return model.eval()
+
+
+def read_encoder_config(path: Path) -> EncoderConfig:
+    """The `encoder` part of a config.json; unknown keys are errors."""
+    whole = json.loads(path.read_text())
+    if not isinstance(whole, dict) or not isinstance(whole.get("encoder"), dict):
+        raise KeyError(f"{path}: expected an object 'encoder' like {{'preset': 'mini'}}, got {str(whole)[:80]}.")
+    part, known = whole["encoder"], [f.name for f in fields(EncoderConfig)]
+    if unknown := sorted(set(part) - set(known)):
+        raise KeyError(f"{path}.encoder: unknown {unknown}. Known keys: {', '.join(known)}.")
+    if missing := sorted(set(known) - set(part)):
+        raise KeyError(f"{path}.encoder: missing {missing}. Known keys: {', '.join(known)}.")
+    return EncoderConfig(**part)
+
+
+def import_published(
+    state_dict: Mapping[str, Any],
+    *,
+    kind: str,
+    clip_config: Mapping[str, Any],
+    depth: int,
+    gates: Mapping[str, float | None] | None = None,
+) -> MugSTAN:
+    """An encoder from the weights that the authors' code saved, in evaluation mode.
+
+    `state_dict` is flat or mmengine's {'state_dict', 'meta'}; each name may carry `module.`, `model.vision_tower.` and
+    `backbone.`, or none. `kind` is "stan" (Mug-STAN too: Mug has no weights) or "btadapter". `clip_config` is the dict
+    of a CLIPConfig; without `text_config` there is no text tower. `gates` are BT-Adapter's {"out_norm", "middle_norm"};
+    a gate that is left out becomes the plain sum and its balance is dropped, as in the published zero-shot settings.
+    Raises CheckpointError where names, shapes or depth do not fit.
+    """
+    if kind not in WORDS:
+        raise KeyError(f"unknown kind '{kind}'. Known kinds: {', '.join(WORDS)}.")
+    if kind == "stan" and gates:
+        raise ValueError(f"gates belong to kind 'btadapter', got {dict(gates)} for kind 'stan'.")
+    found = _by_published_name(_flat(state_dict), _not_needed(kind, gates or {}))
+    _check_depth(found, kind, depth)
+
+    time = found.get(f"backbone.{WORDS[kind]}_time_embed.weight")
+    model = clip_encoder(
+        clip_config, depth=depth, gates=gates, own_cls=kind == "btadapter", max_frames=time[1].shape[0] if time else 64
+    )
+    expected = {_published_name(name, WORDS[kind]): parameter for name, parameter in model.state_dict().items()}
+    token = "backbone.btadapter_cls_token"  # (1, 1, D) there, (D,) here
+    if token in found and token in expected:
+        found[token] = (found[token][0], found[token][1].flatten())
+    tensors = {name: tensor for name, (_, tensor) in found.items()}
+    _check_fit(
+        missing=[name for name in expected if name not in found],
+        unexpected=[original for name, (original, _) in found.items() if name not in expected],
+        misshapen=_misshapen(expected, tensors),
+        source=f"the published {kind} weights",
+    )
+    with torch.no_grad():
+        for name, parameter in expected.items():
+            parameter.copy_(tensors[name])
+    return model
+
+
+def _flat(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    inner = state_dict["state_dict"] if isinstance(state_dict.get("state_dict"), Mapping) else state_dict
+    if strange := [name for name, value in inner.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(
+            f"expected a dict of tensors, or mmengine's {{'state_dict', 'meta'}}; not tensors: {_listed(strange)}."
+        )
+    return dict(inner)
+
+
+def _not_needed(kind: str, gates: Mapping[str, float | None]) -> set[str]:
+    """First parts of names that a published file may hold and this encoder has no use for."""
+    if kind == "stan":
+        return set()
+    unused = {"extra_proj"}  # a loss of the pretraining only
+    for balance, gate in (("balance1", "out_norm"), ("balance2", "middle_norm")):
+        if gates.get(gate) is None:
+            unused.add(balance)
+    return unused
+
+
+def _by_published_name(flat: Mapping[str, Tensor], dropped: set[str]) -> dict[str, tuple[str, Tensor]]:
+    """{published name: (name in the file, tensor)} without what is dropped. Raises for what is refused by name."""
+    found: dict[str, tuple[str, Tensor]] = {}
+    left_out, refused = [], []
+    for original, tensor in flat.items():
+        name = original
+        for prefix in ("module.", "model.vision_tower.", "backbone."):
+            name = name.removeprefix(prefix)
+        name = name.replace("timesFPN", "btadapter")  # BT-Adapter's name in its oldest files
+        parts = name.split(".")
+        refused += [f"{original} ({REFUSED[part]})" for part in parts if part in REFUSED]
+        if parts[-1] == "position_ids":
+            continue
+        if parts[0] in dropped:
+            left_out.append(original)
+            continue
+        if parts[0] in ("text_model", "text_projection"):
+            name = f"text_backbone.{name}"
+        elif parts[0] != "text_backbone":
+            name = f"backbone.{name}"
+        if name in found:
+            raise CheckpointError(f"'{found[name][0]}' and '{original}' both stand for {name}: keep one of them.")
+        found[name] = (original, tensor)
+    if refused:
+        raise CheckpointError(f"cannot import {_listed(refused)}.")
+    if left_out:
+        log.info("Not used for encoding, left out: %s.", ", ".join(left_out))
+    return found
+
+
+def _check_depth(names: Iterable[str], kind: str, depth: int) -> None:
+    """Compare the branch layers in the file with the depth asked for."""
+    counts = dict.fromkeys(WORDS, 0)
+    for name in names:
+        for other, word in WORDS.items():
+            if match := re.match(rf"backbone\.{word}_[ST]_layers\.(\d+)\.", name):
+                counts[other] = max(counts[other], int(match[1]) + 1)
+    if counts[kind] == 0:
+        others = [other for other, count in counts.items() if count]
+        hint = f"They look like kind '{others[0]}'." if others else "Is this a plain CLIP file?"
+        raise CheckpointError(f"expected names like '{WORDS[kind]}_S_layers.0' in {kind} weights, found none. {hint}")
+    if counts[kind] != depth:
+        raise CheckpointError(
+            f"expected a branch of depth {depth}, but the published {kind} weights hold {counts[kind]} branch layers: "
+            f"pass depth={counts[kind]}."
+        )
+
+
+def _published_name(name: str, word: str) -> str:
+    """A name of ours -> the authors' name: backbone.vision.encoder.layers.0.x -> backbone.layers.0.x."""
+    for ours, published in (
+        ("backbone.vision.embeddings.", "backbone."),
+        ("backbone.vision.encoder.", "backbone."),
+        ("backbone.vision.", "backbone."),
+        ("backbone.visual_projection.", "backbone.visual_projection."),
+        ("backbone.text.", "text_backbone.text_model."),
+        ("backbone.text_projection.", "text_backbone.text_projection."),
+        ("branch.intra_frame.", f"backbone.{word}_S_layers."),
+        ("branch.cross_frame.", f"backbone.{word}_T_layers."),
+        ("branch.time_embedding", f"backbone.{word}_time_embed.weight"),
+        ("branch.cls_token", f"backbone.{word}_cls_token"),
+        ("branch.output_fusion.balance", "backbone.balance1"),
+        ("branch.layer_fusion.balance", "backbone.balance2"),
+    ):
+        if name.startswith(ours):
+            return published + name.removeprefix(ours)
+    raise KeyError(f"'{name}' has no name in the published code.")
+
+
+def _misshapen(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    return [
+        f"{name} (expected {tuple(parameter.shape)}, got {tuple(tensors[name].shape)})"
+        for name, parameter in expected.items()
+        if name in tensors and tensors[name].shape != parameter.shape
+    ]
+
+
+def _check_fit(*, missing: list[str], unexpected: list[str], misshapen: list[str], source: str) -> None:
+    """Raise one CheckpointError that lists everything wrong, by part of the model."""
+    lines = []
+    for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)):
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(_part(name), []).append(name)
+        lines += [f"  {len(group)} {what} in the {part}: {_listed(group)}" for part, group in groups.items()]
+    if lines:
+        hint = "Do the sizes, `text_config`, gates and kind (or the preset) belong to this file?"
+        raise CheckpointError("\n".join([f"{source} do not fit the encoder:", *lines, hint]))
+
+
+def _part(name: str) -> str:
+    if re.search(r"STAN_|btadapter_|timesFPN_|balance\d|^branch\.", name):
+        return "branch"
+    if re.search(r"text_(backbone|model|projection|head)|^backbone\.text\.", name):
+        return "text tower"
+    return "vision tower" if re.search(r"layers\.|embedding|layernorm|layrnorm|vis(ual|ion)_", name) else "rest"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more
