@@ -5,13 +5,14 @@ from pathlib import Path
 
 from app.progress import LoadProgress
 from bridge import VideoChat, load_chat_model
-from encoder.video import VideoError, VideoFrames
+from encoder.video import VideoError, VideoFrames, probe
 
 
 def ask(video: Path, questions: list[str], *, model: str) -> int:
     """Answer every question in one conversation about the video. Returns the exit code: 1 for a file that cannot be read."""
     progress = LoadProgress()
     try:
+        probe(video)  # a file that cannot be shown is told at once, not after the model is there
         chat = VideoChat(load_chat_model(model, progress=progress))
         progress.close()
         note(facts(video, chat.open(video)))

@@ -43,24 +43,27 @@ def build_page(sessions: Sessions, *, model_name: str, num_frames: int, examples
                     elem_id="talk",
                     render_markdown=False,  # nothing that a model or a user writes can load a picture or a page
                     feedback_options=None,
-                    buttons=["copy"],
+                    buttons=[],
                     placeholder="The conversation about your video appears here.",
                 )
                 status = gr.HTML("", elem_id="status")
                 with gr.Row(elem_id="suggestions"):
                     asks = [gr.Button(text, size="sm", min_width=120) for text in SUGGESTIONS]
-                question = gr.Textbox(
-                    label="Your question",
-                    show_label=False,
-                    placeholder="Your question",
-                    max_lines=4,
-                    max_length=LONGEST_QUESTION,
-                    elem_id="question",
-                )
-                with gr.Row(elem_id="buttons"):
-                    send = gr.Button("Send", variant="primary", min_width=90, elem_id="send")
-                    stop = gr.Button("Stop", variant="stop", min_width=90, interactive=False, elem_id="stop")
-                    clear = gr.Button("Clear", min_width=90, elem_id="clear")
+                with gr.Row(elem_id="ask", equal_height=True):
+                    question = gr.Textbox(
+                        label="Your question",
+                        show_label=False,
+                        container=False,
+                        placeholder="Ask about the video",
+                        scale=1,
+                        min_width=200,
+                        max_lines=4,
+                        max_length=LONGEST_QUESTION,
+                        elem_id="question",
+                    )
+                    send = gr.Button("Send", variant="primary", scale=0, min_width=84, elem_id="send")
+                    stop = gr.Button("Stop", variant="stop", scale=0, min_width=84, visible=False, elem_id="stop")
+                    clear = gr.Button("Clear", scale=0, min_width=84, elem_id="clear")
         gr.HTML(
             f"<p>The model ({model_name}) looks at {num_frames} frames spread evenly over the video. "
             "It does not hear sound, and it can be wrong.</p>",
@@ -71,7 +74,7 @@ def build_page(sessions: Sessions, *, model_name: str, num_frames: int, examples
         def shown(view: View) -> Updates:
             updates = {parts[name]: value for name, value in view.items() if name != "busy"}
             if "busy" in view:
-                updates[stop] = gr.update(interactive=view["busy"])
+                updates |= {send: gr.update(visible=not view["busy"]), stop: gr.update(visible=view["busy"])}
             return updates
 
         def opened(path: Path, name: str, request: gr.Request) -> Iterator[Updates]:
@@ -111,7 +114,7 @@ def build_page(sessions: Sessions, *, model_name: str, num_frames: int, examples
 
         quiet = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "multiple"}
         model = {"concurrency_id": "model", "concurrency_limit": MOST_AT_ONCE, **quiet}
-        opens, answers = [drop, strip, talk, status], [talk, status, question, stop]
+        opens, answers = [drop, strip, talk, status], [talk, status, question, send, stop]
         drop.upload(open_upload, drop, opens, **model)
         for button, clip in zip(clips, examples, strict=True):
             button.click(open_example(clip), None, opens, **model)
@@ -119,7 +122,7 @@ def build_page(sessions: Sessions, *, model_name: str, num_frames: int, examples
         for button, text in zip(asks, SUGGESTIONS, strict=True):
             button.click(ask_suggested(text), None, answers, **model)
         stop.click(stop_answer, None, None, queue=False, **quiet)
-        clear.click(clear_all, None, [talk, status], queue=False, **quiet)
+        gr.on([clear.click, talk.clear], clear_all, None, [talk, status], queue=False, **quiet)
         page.unload(leave)
     return page
 

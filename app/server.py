@@ -67,6 +67,7 @@ def launch(sessions: Sessions, model: VideoLanguageModel, config: ServerConfig) 
     from app.page import build_page
 
     examples = find_examples()
+    fonts = [gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "sans-serif"]  # a file of gradio's own
     page = build_page(sessions, model_name=model.name, num_frames=model.num_frames, examples=examples)
     page.queue(max_size=LONGEST_QUEUE, api_open=False)
     page.launch(
@@ -83,9 +84,7 @@ def launch(sessions: Sessions, model: VideoLanguageModel, config: ServerConfig) 
         pwa=False,
         mcp_server=False,
         footer_links=[],
-        theme=gr.themes.Default(
-            primary_hue="teal", neutral_hue="slate", radius_size="lg"
-        ),  # its fonts come with gradio
+        theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", radius_size="lg", font=fonts),
         css=Path(__file__).with_name("page.css").read_text(encoding="utf-8") + example_css(examples),
     )
     return page
