@@ -1,0 +1,128 @@
+"""The embedded default: its towers against the files they come from, and what a fresh branch does to them."""
+
+from collections.abc import Callable
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+from transformers import BertModel
+
+from encoder.backbones.wheel_weights import TEXT_WHEEL, VISION_WHEEL, onnx_vit_weights, text_tokenizer
+from encoder.model import MugSTAN
+from encoder.presets import create_encoder, fresh_branch
+from encoder.runtime import wheel_file
+
+ONNX_LAYERNORM = "/backbone/layernorm/Add_1_output_0"
+
+
+@pytest.fixture(scope="module")
+def mini() -> MugSTAN:
+    """The preset; tests do not change it."""
+    return create_encoder("mini")
+
+
+@pytest.fixture(scope="module")
+def clip(mini: MugSTAN, frame: Tensor) -> Tensor:
+    """Three different real pictures as one normalised clip (1, 3, 3, 224, 224)."""
+    height, width = frame.shape[-2:]
+    pieces = [frame, frame[..., : width // 2], frame[..., height // 3 :, width // 2 :]]
+    return torch.cat([mini.backbone.transform(piece) for piece in pieces])[None]
+
+
+@pytest.fixture(scope="module")
+def states(mini: MugSTAN, clip: Tensor) -> Tensor:
+    with torch.no_grad():
+        return mini.video_states(clip)
+
+
+@torch.no_grad()
+def test_vision_tower_equals_onnx_runtime_on_a_real_frame(mini: MugSTAN, clip: Tensor) -> None:
+    model = onnx.load(str(wheel_file(*VISION_WHEEL)))
+    model.graph.output.append(onnx.ValueInfoProto(name=ONNX_LAYERNORM))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    (expected,) = session.run([ONNX_LAYERNORM], {"input_image": clip[0, :1].numpy()})
+    got = mini.backbone.vision(clip[0, :1]).last_hidden_state
+    assert got.shape == (1, 1 + 16 * 16, 384)
+    torch.testing.assert_close(got, torch.from_numpy(expected), rtol=0, atol=1e-4)
+
+
+def test_cached_weights_are_those_of_the_wheel(mini: MugSTAN) -> None:
+    weights = onnx_vit_weights(wheel_file(*VISION_WHEEL))
+    loaded = mini.backbone.vision.state_dict()
+    assert weights.keys() == loaded.keys()
+    assert all(torch.equal(weights[name], loaded[name]) for name in weights)
+
+
+@torch.no_grad()
+def test_text_tower_is_the_published_minilm(mini: MugSTAN) -> None:
+    batch = text_tokenizer()(["a man rides a horse", "snow"], padding=True, return_tensors="pt")
+    theirs = BertModel.from_pretrained(str(wheel_file(*TEXT_WHEEL)), add_pooling_layer=False).eval()
+    hidden = theirs(**batch).last_hidden_state
+    text = mini.encode_text(batch["input_ids"], batch["attention_mask"])
+    torch.testing.assert_close(text.tokens, mini.backbone.text_head(hidden), rtol=0, atol=1e-5)
+    mean = torch.stack([hidden[0].mean(0), hidden[1, : batch["attention_mask"][1].sum()].mean(0)])
+    torch.testing.assert_close(text.sentence, mini.backbone.text_head(mean), rtol=0, atol=1e-5)
+    assert torch.equal(text.mask, batch["attention_mask"].bool())
+    assert not text.mask.all()
+
+
+@torch.no_grad()
+def test_a_fresh_branch_leaves_frame_features_and_tokens_as_they_were(mini: MugSTAN, states: Tensor) -> None:
+    tokens, frames = mini.backbone.finish(states[-1])
+    video = mini.encode_states(states)
+    assert video.tokens.shape == (1, 3, 64, 384)
+    torch.testing.assert_close(video.tokens, tokens, rtol=0, atol=1e-6)
+    torch.testing.assert_close(video.frames, frames, rtol=0, atol=1e-6)
+    assert mini.branch.time_embedding.abs().max() == 0
+
+
+@torch.no_grad()
+def test_states_are_the_towers_own_under_pooled_patches(mini: MugSTAN, clip: Tensor, states: Tensor) -> None:
+    hidden = mini.backbone.vision(clip[0], output_hidden_states=True).hidden_states
+    assert states.shape == (4, 1, 3, 65, 384)
+    for state, full in zip(states[:, 0], hidden[-4:], strict=True):
+        torch.testing.assert_close(state[:, 0], full[:, 0], rtol=0, atol=1e-5)
+        grid = full[:, 1:].unflatten(1, (16, 16))
+        corner = (grid[:, 14, 2] + grid[:, 14, 3] + grid[:, 15, 2] + grid[:, 15, 3]) / 4
+        torch.testing.assert_close(state[:, 1 + 7 * 8 + 1], corner, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        mini.backbone.vision.layernorm(hidden[-1]), mini.backbone.vision(clip[0]).last_hidden_state, rtol=0, atol=1e-5
+    )
+
+
+@torch.no_grad()
+def test_branch_layers_start_as_the_last_blocks_with_layer_scale_folded_in(mini: MugSTAN, states: Tensor) -> None:
+    """Residuals are what the two must share: on a one-frame video nothing else is left."""
+    one_frame = states[0, 0, :1]  # (1, 65, 384)
+    for j, module in enumerate(mini.branch.intra_frame):
+        block = mini.backbone.vision.encoder.layer[8 + j]
+        torch.testing.assert_close(module(one_frame, 1), block(one_frame), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_branch_positions_are_the_towers_pooled(mini: MugSTAN) -> None:
+    _, positions = mini.backbone.branch_positions()
+    embeddings = mini.backbone.vision.embeddings
+    full = embeddings.interpolate_pos_encoding(torch.zeros(1, 257, 384), 224, 224)[0]
+    assert positions.shape == (65, 384)
+    torch.testing.assert_close(positions[0], full[0])
+    torch.testing.assert_close(positions[2], full[1 + torch.tensor([2, 3, 18, 19])].mean(0))
+
+
+@torch.no_grad()
+def test_a_trained_branch_sees_the_order_of_frames(mini: MugSTAN, states: Tensor, randomise: Callable) -> None:
+    branch = fresh_branch(mini.backbone, depth=4, scaled=True)
+    randomise(branch.cross_frame)
+    branch.output_fusion.scale.fill_(1.0)
+    model = MugSTAN(mini.backbone, branch).eval()
+    straight, backwards = model.encode_states(states), model.encode_states(states.flip(2))
+    torch.testing.assert_close(backwards.frames, straight.frames.flip(1), rtol=0, atol=1e-4)  # no time, no order
+    torch.testing.assert_close(backwards.video, straight.video, rtol=0, atol=1e-4)
+    branch.time_embedding.normal_(generator=torch.Generator().manual_seed(0))
+    straight, backwards = model.encode_states(states), model.encode_states(states.flip(2))
+    assert (straight.video - backwards.video).abs().max() > 1e-3
+    assert (straight.tokens - backwards.tokens.flip(1)).abs().max() > 1e-2
