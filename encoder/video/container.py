@@ -40,6 +40,26 @@ class Movie:
     stream: av.VideoStream
     damage: Damage = field(default_factory=Damage)
 
+    @property
+    def codec(self) -> str:
+        """Name of the format of the pictures, whichever decoder reads it."""
+        return self.stream.codec_context.codec.canonical_name
+
+    @property
+    def demuxer(self) -> str:
+        """First name of the container format."""
+        return self.container.format.name.split(",")[0]
+
+    @property
+    def rate(self) -> float:
+        """Frames a second by the header: a guess, for frames without timestamps."""
+        return float(self.stream.average_rate or self.stream.guessed_rate or 25)
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether packets may hold single fields of a frame."""
+        return self.stream.codec_context.field_order not in (0, 1)
+
     def packets(self) -> Iterator[av.Packet]:
         """Packets of the stream in file order, without the empty ones; errors are counted, and reading goes on."""
         failures = 0

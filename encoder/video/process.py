@@ -44,7 +44,7 @@ class Answer:
     frames: dict[int, bytes] = field(default_factory=dict)
 
 
-class _WorkerFailed(Exception):
+class _WorkerFailedError(Exception):
     """A worker ended without an answer; the message is for the user."""
 
 
@@ -58,12 +58,12 @@ def run_worker(request: dict[str, Any], *, timeout: float) -> Answer:
     try:
         try:
             return worker.answer(deadline)
-        except _WorkerFailed as failure:
+        except _WorkerFailedError as failure:
             if not worker.in_decord:
                 raise
             logger.info("decord failed on %r (%s); PyAV reads it.", request["path"], failure)
             return _Worker({**request, "decord": False, "seconds": deadline - time.monotonic()}).answer(deadline)
-    except _WorkerFailed as failure:
+    except _WorkerFailedError as failure:
         raise VideoError(str(failure)) from failure
 
 
@@ -92,7 +92,7 @@ class _Worker:
             pass
 
     def answer(self, deadline: float) -> Answer:
-        """Wait for the facts record; raises VideoError sent by the worker, or _WorkerFailed. Leaves no process behind."""
+        """Wait for the facts record; raises VideoError sent by the worker, or _WorkerFailedError. Leaves no process behind."""
         try:
             for name, payload in self._records(deadline):
                 if name == FACTS:
@@ -101,19 +101,20 @@ class _Worker:
                 self._answer.frames[name] = payload
         finally:
             self._process.kill()
-            self._process.wait()
             self._process.stdout.close()
+            self._errors += self._process.stderr.read()
             self._process.stderr.close()
+            self._process.wait()
         if self._errors:
-            logger.info("worker on %r: %s", self._path, self._errors.decode(errors="replace").strip())
+            logger.info("worker on %r: %s", self._path, self._errors[-4096:].decode(errors="replace").strip())
         if "error" in self._answer.facts:
             raise VideoError(self._answer.facts["error"])
         if not self._answer.facts:
-            raise _WorkerFailed("This video could not be read: it is damaged in a way that crashed the decoder.")
+            raise _WorkerFailedError("This video could not be read: it is damaged in a way that crashed the decoder.")
         return self._answer
 
     def _records(self, deadline: float) -> Iterator[tuple[int, bytes]]:
-        """Records in the order sent, until the worker ends; raises _WorkerFailed over its time or memory."""
+        """Records in the order sent, until the worker ends; raises _WorkerFailedError over its time or memory."""
         started = time.monotonic()
         buffer = bytearray()
         with selectors.DefaultSelector() as selector:
@@ -122,19 +123,19 @@ class _Worker:
             while True:
                 now = time.monotonic()
                 if now >= deadline:
-                    raise _WorkerFailed(
+                    raise _WorkerFailedError(
                         f"Reading this video took longer than {now - started:.0f} seconds, so it was stopped. "
                         "A shorter version, or one with smaller pictures, should work."
                     )
                 if _resident_bytes(self._process.pid) > MEMORY_LIMIT:
-                    raise _WorkerFailed(
+                    raise _WorkerFailedError(
                         "Reading this video needs too much memory, so it was stopped. "
                         "A version with smaller pictures should work."
                     )
                 for key, _ in selector.select(min(WATCH_EVERY, deadline - now)):
                     data = os.read(key.fd, 1 << 20)
                     if key.fileobj is self._process.stderr:
-                        self._errors = (self._errors + data)[-4096:]
+                        self._errors = self._errors[-4096:] + data
                         if not data:
                             selector.unregister(key.fileobj)
                         continue

@@ -1,31 +1,53 @@
-"""Inside the worker: how one file is read. Decides between Pillow and PyAV.
+"""Inside the worker: how one file is read, from its first bytes to the sampled frames.
 
-`keep(name, picture)` sends one upright, scaled RGB picture (H, W, 3) to the parent; memory never holds many.
+Pictures go to Pillow. Small videos are decoded from end to end, which settles count and times for good. Of larger ones
+the packets are counted and only the sampled frames decoded, by decord or PyAV, as long as nothing proves them wrong.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from fractions import Fraction
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import av
 import numpy as np
 
-from encoder.video.container import Movie, check_size, open_movie
-from encoder.video.geometry import Geometry, orientation_of, sane_pixel_shape
-from encoder.video.linear import read_linear
+from encoder.video.container import Movie, open_movie
+from encoder.video.fast import DecordError, read_by_decord, suits_decord
+from encoder.video.index import Index, read_index
+from encoder.video.info import VideoError
+from encoder.video.jump import read_jumps
+from encoder.video.linear import Span, TooSlowError, decode_all, read_linear
+from encoder.video.painter import Painter
 from encoder.video.picture import read_picture
-from encoder.video.sniff import named_like_a_video, open_regular, recognise
+from encoder.video.process import DECORD_STARTS
+from encoder.video.sampling import sample_span
+from encoder.video.sniff import open_regular, recognise
+from encoder.video.timeline import Timeline
 
 Keep = Callable[[int, np.ndarray], None]
+Sampled = tuple[dict[str, Any], list[float], list[int]]
+"""Info, times of the sampled frames, and the names under which they were kept."""
+
+# Work is measured in decoded pixels; two busy cores manage about 400 million a second of H.264.
+_SMALL = 200e6
+"""Decoding all of it costs less than a doubt about its frames."""
+_DECORD_MOST = 1000e6
+"""Beyond this decord, which decodes even the frames that nothing refers to, takes much longer than PyAV."""
+_MOST = 6000e6
+"""More than this would take too long: samples move to the key frame before them, and their times with them."""
+_LINEAR_SHARE = 0.5
+"""Of the time, before decoding everything is given up for the nearest frames."""
 
 
-def read(
-    request: dict[str, Any], keep: Keep, announce: Callable[[int], None]
-) -> tuple[dict[str, Any], list[float], list[int]]:
-    """Info, times and names of the asked frames, in order; num_frames = 0 asks for the info alone. Raises VideoError."""
+def read(request: dict[str, Any], keep: Keep, announce: Callable[[int], None]) -> Sampled:
+    """Read what `request` asks; num_frames = 0 asks for the info alone. `announce` tells the parent of a stage.
+
+    `keep(name, picture)` sends one upright, scaled RGB picture (H, W, 3) away at once, so memory never holds many.
+    Raises VideoError.
+    """
     av.logging.set_level(None)
     fd = open_regular(request["path"])
     kind = recognise(fd, request["path"])
@@ -38,61 +60,172 @@ def read(
             stack.close()
             return stack.enter_context(open_movie(fd, kind))
 
-        return _read_movie(request, reopen, keep)
+        return _MovieReading(fd, request, reopen, keep, announce).read()
 
 
-class Painter:
-    """Turns decoded frames upright, gives them square pixels and one size: that of the first frame."""
+class _MovieReading:
+    """One request on one video."""
 
-    def __init__(self, pixel_shape: Fraction | None, short_side: int) -> None:
-        self._pixel_shape = sane_pixel_shape(pixel_shape)
-        self._short_side = short_side
-        self.geometry: Geometry | None = None
+    def __init__(
+        self,
+        fd: int,
+        request: dict[str, Any],
+        reopen: Callable[[], Movie],
+        keep: Keep,
+        announce: Callable[[int], None],
+    ) -> None:
+        self._fd = fd
+        self._num_frames: int = request["num_frames"]
+        self._span: Span = (request.get("start"), request.get("end"))
+        self._short_side: int = request.get("short_side", 1)
+        self._may_use_decord: bool = request["decord"]
+        self._give_up = time.monotonic() + request["seconds"] * _LINEAR_SHARE
+        self._reopen = reopen
+        self._keep = keep
+        self._announce = announce
 
-    def paint(self, frame: av.VideoFrame) -> np.ndarray:
-        """RGB (H, W, 3)."""
-        check_size(frame.width, frame.height)
-        if self.geometry is None:
-            matrix = frame.side_data.get("DISPLAYMATRIX")
-            self.geometry = Geometry(
-                coded=(frame.width, frame.height),
-                pixel_shape=self._pixel_shape,
-                orientation=orientation_of(bytes(matrix) if matrix else None),
-            )
-        width, height = self.geometry.scaled(self._short_side)
-        if self.geometry.orientation.transpose:
-            width, height = height, width
-        rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray()
-        return self.geometry.orientation.apply(rgb)
+    def read(self) -> Sampled:
+        movie = self._reopen()
+        self._painter = Painter(movie.stream.sample_aspect_ratio, self._short_side)
+        index = read_index(movie)
+        context = movie.stream.codec_context
+        self._pixels = max(1, context.width * context.height)
+        if len(index.stamps) * self._pixels > _SMALL and not index.doubts:
+            sampled = self._sampled(index)
+            if sampled is not None:
+                return sampled
+        try:
+            return self._all(index)
+        except TooSlowError:
+            return self._nearest(index)
 
+    def _all(self, index: Index) -> Sampled:
+        """Decode everything."""
+        guess: set[int] = set()
+        if self._num_frames:
+            # A decoder puts frames out in the order of display, so these are decoding positions too.
+            with suppress(VideoError):  # the packets may be wrong about what lies in the span; decoding will tell
+                guess = set(sample_span(index.timeline.times, self._num_frames, *self._span))
 
-def _read_movie(
-    request: dict[str, Any], reopen: Callable[[], Movie], keep: Keep
-) -> tuple[dict[str, Any], list[float], list[int]]:
-    movie = reopen()
-    painter = Painter(movie.stream.sample_aspect_ratio, request.get("short_side", 1))
+        def keep(position: int, frame: av.VideoFrame) -> None:
+            if self._num_frames:
+                self._keep(position, self._painter.paint(frame))
+            else:
+                self._painter.measure(frame)
 
-    def paint(position: int, frame: av.VideoFrame) -> None:
-        keep(position, painter.paint(frame))
+        timeline, picks, movie = read_linear(
+            self._reopen, guess, self._num_frames, self._span, keep, self._deadline(index)
+        )
+        return self._answer(movie, timeline, picks, [timeline.order[i] for i in picks])
 
-    span = (request.get("start"), request.get("end"))
-    timeline, picks, movie = read_linear(reopen, set(), request["num_frames"], span, paint)
-    width, height = painter.geometry.display
-    info = {
-        "duration": timeline.duration,
-        "fps": timeline.fps,
-        "width": width,
-        "height": height,
-        "rotation": painter.geometry.orientation.rotation,
-        "mirrored": painter.geometry.orientation.mirrored,
-        "codec": movie.stream.codec_context.name,
-        "container": movie.container.format.name,
-        "num_frames": len(timeline.times),
-        "is_image": movie.container.format.name == "gif" and len(timeline.times) == 1,
-        "damaged": None,
-    }
-    if movie.damage:
-        info["damaged"] = f"A part of the file is damaged or missing; {len(timeline.times)} frames could be read."
-    if info["is_image"]:
-        picks = picks[:1]
-    return info, [timeline.times[i] for i in picks], [timeline.order[i] for i in picks]
+    def _sampled(self, index: Index) -> Sampled | None:
+        """Decode the sampled frames alone; None when that proves the packets wrong."""
+        movie = self._measure_first()
+        if movie is None:
+            return None
+        timeline = index.timeline
+        if not self._num_frames:
+            return self._answer(movie, timeline, [], [])
+        picks = sample_span(timeline.times, self._num_frames, *self._span)
+        picks, cost = self._affordable(index, picks)
+        if self._may_use_decord and cost <= _DECORD_MOST and self._suits_decord(movie, index):
+            unique = sorted(set(picks))
+            self._announce(DECORD_STARTS)
+            try:
+                read_by_decord(self._fd, self._painter.geometry, self._short_side, timeline.times, unique, self._keep)
+                return self._answer(movie, timeline, picks, picks)
+            except DecordError:
+                pass  # PyAV reads it
+        positions = {timeline.order[i] for i in picks}
+        if read_jumps(self._reopen, index, positions, self._paint):
+            return None
+        return self._answer(self._reopen(), timeline, picks, [timeline.order[i] for i in picks])
+
+    def _nearest(self, index: Index) -> Sampled:
+        """The frames nearest to the sampled packets, for a video whose packets lie and that is too long to decode."""
+        movie = self._measure_first()
+        timeline = index.timeline
+        if movie is None or not self._num_frames:
+            return self._answer(movie or self._reopen(), timeline, [], [])
+        picks, _ = self._affordable(index, sample_span(timeline.times, self._num_frames, *self._span))
+        found: dict[int, float] = {}
+        place = {timeline.order[i]: timeline.times[i] for i in picks}
+
+        def keep(position: int, frame: av.VideoFrame) -> None:
+            found[position] = place[position]
+            self._paint(position, frame)
+
+        neighbours = read_jumps(self._reopen, index, set(place), keep)
+        movie = self._reopen()
+        tick = float(movie.stream.time_base)
+        first = min(stamp for stamp, _ in index.stamps if stamp is not None) if index.has_times else 0
+        for position, stamp in neighbours.items():
+            if position in found and stamp is not None:
+                found[position] = max(0.0, (stamp - first) * tick)
+        if not found:
+            raise VideoError("The video is damaged: none of the sampled pictures could be decoded.")
+        names = [min(found, key=lambda p, i=i: abs(found[p] - timeline.times[i])) for i in picks]
+        return self._answer(movie, timeline, picks, names, times=[found[name] for name in names])
+
+    def _measure_first(self) -> Movie | None:
+        """A freshly opened movie after its first frame was measured; None when none decodes."""
+        movie = self._reopen()
+        first = next(decode_all(movie), None)
+        if first is None:
+            return None
+        self._painter.measure(first)
+        return movie
+
+    def _affordable(self, index: Index, picks: list[int]) -> tuple[list[int], float]:
+        """The picks, or the key frames before them where decoding up to them would take too long; pixels to decode."""
+        order = index.timeline.order
+        cost = index.cost([order[i] for i in set(picks)]) * self._pixels
+        if cost <= _MOST:
+            return picks, cost
+        place = {position: i for i, position in enumerate(order)}
+        picks = [place[index.key_before(order[i])] for i in picks]
+        return picks, index.cost([order[i] for i in set(picks)]) * self._pixels
+
+    def _suits_decord(self, movie: Movie, index: Index) -> bool:
+        return suits_decord(
+            demuxer=movie.demuxer,
+            codec=movie.codec,
+            pixel_format=movie.stream.codec_context.pix_fmt,
+            doubts=index.doubts,
+            geometry=self._painter.geometry,
+        )
+
+    def _deadline(self, index: Index) -> float:
+        small = len(index.stamps) * self._pixels <= _SMALL
+        return float("inf") if small else self._give_up
+
+    def _paint(self, position: int, frame: av.VideoFrame) -> None:
+        self._keep(position, self._painter.paint(frame))
+
+    def _answer(
+        self,
+        movie: Movie,
+        timeline: Timeline,
+        picks: list[int],
+        names: list[int],
+        times: list[float] | None = None,
+    ) -> Sampled:
+        count = len(timeline.times)
+        width, height = self._painter.geometry.display
+        still = movie.demuxer in ("gif", "apng") and count == 1
+        damaged = f"A part of the file is damaged or missing; {count} frames could be read." if movie.damage else None
+        info = {
+            "duration": 0.0 if still else timeline.duration,
+            "fps": 0.0 if still else timeline.fps,
+            "width": width,
+            "height": height,
+            "rotation": self._painter.geometry.orientation.rotation,
+            "mirrored": self._painter.geometry.orientation.mirrored,
+            "codec": movie.codec,
+            "container": movie.demuxer,
+            "num_frames": count,
+            "is_image": still,
+            "damaged": damaged,
+        }
+        times = [timeline.times[i] for i in picks] if times is None else times
+        return (info, times[:1], names[:1]) if still else (info, times, names)

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import resource
-import struct
 import sys
 from typing import Any
 

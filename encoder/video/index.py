@@ -1,0 +1,109 @@
+"""The packets of a video, counted and timed without decoding, and whether they can be trusted to be its frames.
+
+Only the worker process imports this module.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import av
+
+from encoder.video.container import Movie, no_picture_error
+from encoder.video.info import VideoError
+from encoder.video.timeline import Timeline, make_timeline
+
+_ENCRYPTED = "The video is encrypted (protected against copying), so it cannot be shown."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """Packets that should each give one frame, in file order."""
+
+    stamps: list[tuple[int | None, int]]
+    """(presentation time or None, duration) of each packet, in ticks of the stream."""
+    keys: list[int]
+    """Positions of the packets that decoding can start from, ascending."""
+    key_of: dict[tuple[int | None, int | None], int]
+    """Position of a key packet by its (pts, dts): says where a seek has really landed."""
+    timeline: Timeline
+    doubts: tuple[str, ...]
+    """Why the packets may not be the frames; empty for an ordinary file."""
+
+    @property
+    def has_times(self) -> bool:
+        return "no times" not in self.doubts
+
+    def key_before(self, position: int, back: int = 0) -> int:
+        """Position of the key packet to decode from for this one's frame; `back` goes that many keys further."""
+        stamp = self.stamps[position][0]
+        at = bisect_right(self.keys, position) - 1
+        # Leading pictures are stored after a key packet and shown before it: they need the key before.
+        while at > 0 and stamp is not None and (self.stamps[self.keys[at]][0] or 0) > stamp:
+            at -= 1
+        return self.keys[max(0, at - back)] if self.keys else 0
+
+    def cost(self, positions: list[int]) -> int:
+        """Packets to decode for these frames."""
+        runs: dict[int, int] = {}
+        for position in positions:
+            key = self.key_before(position)
+            runs[key] = max(runs.get(key, 0), position - key + 1)
+        return sum(runs.values())
+
+
+def read_index(movie: Movie) -> Index:
+    """Demux the whole stream. Raises VideoError when it holds no packets or is encrypted."""
+    stamps: list[tuple[int | None, int]] = []
+    keys: list[int] = []
+    key_of: dict[tuple[int | None, int | None], int] = {}
+    doubts: set[str] = set()
+    last_dts: int | None = None
+    codec = movie.codec
+    for packet in movie.packets():
+        if packet.has_sidedata("encryption_info"):
+            raise VideoError(_ENCRYPTED)
+        if packet.is_discard:
+            doubts.add("edit list")
+        if not is_shown(codec, packet):
+            continue
+        if packet.is_keyframe:
+            key_of[packet.pts, packet.dts] = len(stamps)
+            keys.append(len(stamps))
+        if packet.dts is not None and last_dts is not None and packet.dts <= last_dts:
+            doubts.add("times run backwards")
+        last_dts = packet.dts
+        stamps.append((packet.pts, packet.duration or 0))
+    if not stamps:
+        raise no_picture_error(movie)
+    known = [pts for pts, _ in stamps if pts is not None]
+    if len(known) < len(stamps):
+        doubts.add("no times")
+    if len(set(known)) < len(known):
+        doubts.add("equal times")
+    if not keys or keys[0] != 0:
+        doubts.add("does not start with a key frame")
+    if movie.damage:
+        doubts.add("damage")
+    if movie.interlaced:
+        doubts.add("fields")
+    timeline = make_timeline(stamps, tick=float(movie.stream.time_base), rate=movie.rate)
+    return Index(stamps=stamps, keys=keys, key_of=key_of, timeline=timeline, doubts=tuple(sorted(doubts)))
+
+
+def is_shown(codec: str, packet: av.Packet) -> bool:
+    """Whether a packet gives a frame: VP8 and VP9 also store pictures that are only referred to.
+
+    VP8 (RFC 6386, 9.1): bit 4 of the frame tag. VP9: a bit of the uncompressed header; a superframe holds one shown.
+    """
+    if codec not in ("vp8", "vp9"):
+        return True
+    data = memoryview(packet)
+    if codec == "vp8":
+        return bool(data[0] & 0x10)
+    if data[-1] & 0xE0 == 0xC0:
+        return True
+    bits = data[0] << (1 if data[0] & 0x30 == 0x30 else 0)  # profile 3 has a reserved bit
+    show_existing, shown = bits & 0x08, bits & 0x02
+    return bool(show_existing or shown)
