@@ -180,11 +180,11 @@ def test_more_frames_than_time_embeddings_are_interpolated_and_reported_once(cap
     """Seen through the branch's output: the frames are alike, so only time tells them apart."""
     branch = branch_of(depth=1, max_frames=2)
     branch.time_embedding.copy_(torch.stack([torch.zeros(D), torch.arange(D) / 4.0]))
-    reference = branch_of(depth=1, max_frames=3)
+    reference = branch_of(depth=1, max_frames=5)
     reference.load_state_dict(
-        {**branch.state_dict(), "time_embedding": torch.arange(D) / 4.0 * torch.tensor([[0.0], [0.5], [1.0]])}
+        {**branch.state_dict(), "time_embedding": torch.arange(D) / 4.0 * torch.linspace(0, 1, 5)[:, None]}
     )
-    states, shared = torch.randn(1, 1, 1, 1 + L, D).repeat(1, 1, 3, 1, 1), (torch.randn(D), torch.randn(1 + L, D))
+    states, shared = torch.randn(1, 1, 1, 1 + L, D).repeat(1, 1, 5, 1, 1), (torch.randn(D), torch.randn(1 + L, D))
     with caplog.at_level(logging.WARNING):
         got = branch(states, *shared)
         branch(states, *shared)
@@ -192,7 +192,7 @@ def test_more_frames_than_time_embeddings_are_interpolated_and_reported_once(cap
     torch.testing.assert_close(got, expected)
     assert (got[0, 0, 1:] - got[0, 1, 1:]).abs().max() > 1e-3
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("encoder")]
-    assert warnings == ["3 frames, but 2 stored time embeddings: interpolating them."]
+    assert warnings == ["5 frames, but 2 stored time embeddings: interpolating them."]
 
 
 def test_drop_path_drops_whole_rows_in_training_only() -> None:
