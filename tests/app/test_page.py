@@ -1,0 +1,183 @@
+"""The page in a real browser, against the real mini model."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from app.page import SUGGESTIONS, TITLE
+from tests.app.driver import EXAMPLES, Chat, Server
+
+pytestmark = pytest.mark.browser
+
+BELT = EXAMPLES / "fruit_on_a_belt.mp4"
+HALL = EXAMPLES / "worker_in_a_hall.mp4"
+MIRRORS = EXAMPLES / "telescope_mirrors.mp4"
+
+
+def test_a_clip_is_shown_and_talked_about(chat: Chat) -> None:
+    expect(chat.page).to_have_title(TITLE)
+    expect(chat.page.locator("#note")).to_contain_text("does not hear sound")
+    chat.open(BELT)
+    times = [float(text.split(":")[1]) for text in chat.strip.locator(".time").all_inner_texts()]
+    assert len(times) == 8
+    assert times == sorted(times)
+    assert 0.0 <= times[0] < times[-1] < 6.8
+    for fact in ("6.7 s", "15 fps", "480 × 270", "h264", "101 frames, the model saw 8"):
+        expect(chat.strip.locator(".facts")).to_contain_text(fact)
+    assert chat.strip.locator("img").evaluate_all("images => images.every(image => image.naturalWidth > 100)")
+
+    chat.page.get_by_role("button", name=SUGGESTIONS[0]).click()
+    first = chat.answer(1)
+    grown = chat.seen("answers")
+    assert len(grown) >= 3, "the answer came in one piece"
+    assert all(first.startswith(text.rstrip("…")) for text in grown)
+    expect(chat.status).to_contain_text(re.compile(r"Answered in \d+\.\d s|longest length|repeat"))
+    expect(chat.question).to_have_value("")
+
+    chat.ask("What colour is it?")
+    assert chat.answer(2)
+    assert chat.answers.nth(0).inner_text().strip() == first
+    expect(chat.page.locator('#talk [data-testid="user"]')).to_have_text([SUGGESTIONS[0], "What colour is it?"])
+
+    chat.page.get_by_role("button", name="Clear").click()
+    expect(chat.answers).to_have_count(0)
+    expect(chat.strip.locator("img")).to_have_count(8)
+    chat.page.get_by_role("button", name=SUGGESTIONS[0]).click()
+    assert chat.answer(1) == first, "the same question about the same video in a new conversation"
+
+
+def test_asking_before_there_is_a_video_says_so(chat: Chat) -> None:
+    chat.ask("What is this?")
+    expect(chat.status.get_by_role("alert")).to_contain_text(re.compile("video", re.IGNORECASE))
+    expect(chat.question).to_have_value("What is this?")
+    expect(chat.answers).to_have_count(0)
+    expect(chat.send).to_be_visible()
+
+
+def test_an_empty_question_is_asked_for(chat: Chat) -> None:
+    chat.send.click()
+    expect(chat.status).to_contain_text("Please type a question")
+
+
+def test_a_broken_file_says_so_and_a_good_one_works_after_it(chat: Chat, tmp_path: Path) -> None:
+    broken = tmp_path / "holiday & <b>.mp4"
+    broken.write_bytes(b"not a video at all, only text\n" * 50)
+    chat.drop(broken)
+    expect(chat.strip.get_by_role("alert")).to_be_visible()
+    message = chat.strip.inner_text()
+    assert "Traceback" not in message
+    assert "Error" not in message
+    expect(chat.strip.locator("img")).to_have_count(0)
+    chat.open(HALL)
+    chat.ask("What is happening in the video?")
+    assert chat.answer()
+
+
+def test_a_video_that_is_too_long_says_so(chat: Chat, long_clip: Path) -> None:
+    chat.drop(long_clip)
+    expect(chat.strip.get_by_role("alert")).to_contain_text("60 seconds long; this page takes up to 30 seconds")
+
+
+def test_a_file_that_is_too_large_says_so(chat: Chat, tmp_path: Path) -> None:
+    large = tmp_path / "large.mp4"
+    large.write_bytes(bytes(5 * 1024 * 1024))
+    chat.drop(large)
+    expect(chat.page.get_by_text(re.compile("maximum allowed size", re.IGNORECASE)).first).to_be_visible()
+    chat.open(HALL)
+
+
+def test_a_picture_is_shown_as_one_frame(chat: Chat, tmp_path: Path) -> None:
+    picture = tmp_path / "ein schönes Bild.png"
+    Image.new("RGB", (320, 200), (200, 30, 30)).save(picture)
+    chat.open(picture)
+    expect(chat.strip.locator("img")).to_have_count(1)
+    expect(chat.strip.locator(".time")).to_have_text("picture")
+    expect(chat.strip.locator(".facts")).to_contain_text("320 × 200")
+    chat.ask("What colour is it?")
+    assert chat.answer()
+
+
+def test_an_example_opens_with_one_click(chat: Chat) -> None:
+    chat.page.get_by_role("button", name="Worker in a hall").click()
+    chat.wait_for_frames(HALL.name)
+    expect(chat.strip.locator("img")).to_have_count(8)
+
+
+def test_a_new_video_begins_a_new_conversation(chat: Chat) -> None:
+    chat.open(BELT)
+    chat.ask("What is happening in the video?")
+    chat.answer()
+    chat.open(HALL)
+    expect(chat.answers).to_have_count(0)
+
+
+def test_stop_ends_the_answer_in_the_model(chat: Chat, server: Server) -> None:
+    before = len(server.answers())
+    chat.open(BELT)
+    chat.ask("What is happening in the video?")
+    chat.stop.click()
+    expect(chat.status).to_contain_text("Stopped")
+    expect(chat.send).to_be_visible()
+    shown = chat.answers.all_inner_texts()
+    if shown:  # it had begun: the model counts what it wrote
+        tokens, finish = server.wait_for_answers(before + 1)[before]
+        assert finish == "stopped"
+        assert tokens < 128
+    chat.ask("What colour is it?")
+    assert chat.answer(len(shown) + 1)
+    assert chat.answers.all_inner_texts()[: len(shown)] == shown
+
+
+def test_closing_the_tab_ends_the_answer_in_the_model(new_chat: Callable[..., Chat], server: Server) -> None:
+    leaver, next_one = new_chat(), new_chat()
+    leaver.open(BELT)
+    next_one.open(HALL)
+    before = len(server.answers())
+    leaver.ask("What is happening in the video?")
+    expect(leaver.stop).to_be_visible()
+    leaver.page.close()
+    next_one.ask("What is happening in the video?")
+    assert next_one.answer()
+    finishes = [finish for _, finish in server.wait_for_answers(before + 1)[before:]]
+    assert finishes[:-1] in ([], ["stopped"])
+
+
+def test_two_tabs_with_two_videos_wait_for_each_other_and_never_mix(new_chat: Callable[..., Chat]) -> None:
+    question = "What is happening in the video?"
+    alone = {}
+    for clip in (BELT, MIRRORS):
+        only = new_chat()
+        only.open(clip)
+        only.ask(question)
+        alone[clip] = only.answer()
+    one, two = new_chat(), new_chat()
+    one.open(BELT)
+    two.open(MIRRORS)
+    one.ask(question)
+    expect(one.stop).to_be_visible()
+    two.ask(question)
+    assert one.answer() == alone[BELT]
+    assert two.answer() == alone[MIRRORS]
+    assert "Waiting: 1 ahead of you." in two.seen("statuses")
+    expect(one.strip.locator(".name")).to_have_text(BELT.name)
+    expect(two.strip.locator(".name")).to_have_text(MIRRORS.name)
+    assert one.strip.locator("img").first.get_attribute("src") != two.strip.locator("img").first.get_attribute("src")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_telephone(new_chat: Callable[..., Chat], scheme: str) -> None:
+    chat = new_chat(viewport={"width": 360, "height": 700}, has_touch=True, color_scheme=scheme)
+    chat.page.get_by_role("button", name="Worker in a hall").tap()
+    chat.wait_for_frames(HALL.name)
+    assert chat.page.evaluate("document.documentElement.scrollWidth") <= 360
+    chat.question.fill("What is happening in the video?")
+    chat.send.tap()
+    assert chat.answer()
+    for part in (chat.send, chat.question, chat.page.locator("#talk")):
+        box = part.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
