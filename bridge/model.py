@@ -9,14 +9,22 @@ from torch import Tensor, nn
 from bridge.language_model import LanguageModel
 from bridge.projectors import Projector
 from bridge.prompt import Prompt, render, splice_video_tokens
-from encoder.model import MugSTAN
+from encoder.model import MugSTAN, VideoFeatures
 
 
 class VideoLanguageModel(nn.Module):
     """The three parts of a chat model. Weights only: conversations live in VideoChat."""
 
     def __init__(
-        self, *, name: str, encoder: MugSTAN, projector: Projector, language_model: LanguageModel, num_frames: int, system: str
+        self,
+        *,
+        name: str,
+        encoder: MugSTAN,
+        projector: Projector,
+        language_model: LanguageModel,
+        num_frames: int,
+        system: str,
+        encoder_dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.name = name
@@ -26,20 +34,28 @@ class VideoLanguageModel(nn.Module):
         self.tokenizer = language_model.tokenizer
         self.num_frames = num_frames
         self.system = system
+        self.encoder_dtype = encoder_dtype  # of the encoder's matrix products; its weights keep their own
         self.context_length = language_model.context_length
 
     def prompt(self, messages: list[dict[str, str]], *, num_slots: int, add_generation_prompt: bool = True) -> Prompt:
         """The messages as this LLM reads them; see bridge.prompt.render."""
         return render(
-            self.tokenizer, messages, num_slots=num_slots, system=self.system, add_generation_prompt=add_generation_prompt
+            self.tokenizer,
+            messages,
+            num_slots=num_slots,
+            system=self.system,
+            add_generation_prompt=add_generation_prompt,
         )
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
         """Frames uint8 (T, 3, H, W) -> video tokens (1, M, llm_dim)."""
         parameter = next(self.encoder.backbone.parameters())
-        video = self.encoder.backbone.transform(pixels)[None].to(parameter.device, parameter.dtype)
-        return self.projector(self.encoder.encode_video(video))
+        video = self.encoder.backbone.transform(pixels.to(parameter.device))[None].to(parameter.dtype)
+        reduced = self.encoder_dtype != parameter.dtype
+        with torch.autocast(parameter.device.type, self.encoder_dtype, enabled=reduced):
+            features = self.encoder.encode_video(video)
+        return self.projector(VideoFeatures(*(f.to(self.projector.center.dtype) for f in vars(features).values())))
 
     def embed(self, prompt: Prompt, video: Tensor | None) -> Tensor:
         """A prompt and its video tokens (1, M, llm_dim), or None for a prompt without slots -> (1, S, llm_dim)."""
