@@ -53,7 +53,7 @@ class Movie:
     @property
     def rate(self) -> float:
         """Frames a second by the header: a guess, for frames without timestamps."""
-        return float(self.stream.average_rate or self.stream.guessed_rate or 25)
+        return float(self.stream.guessed_rate or self.stream.average_rate or 25)
 
     @property
     def interlaced(self) -> bool:
@@ -67,7 +67,8 @@ class Movie:
             try:
                 for packet in self.container.demux(self.stream):
                     if packet.size:
-                        self.damage.corrupt += packet.is_corrupt
+                        # A transport stream says so at every joint; there the decoder's word counts alone.
+                        self.damage.corrupt += packet.is_corrupt and self.demuxer != "mpegts"
                         yield packet
                 return
             except av.error.EOFError:
@@ -79,12 +80,14 @@ class Movie:
     def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         """Frames that come out after this packet (None: after the last one); a damaged packet gives none."""
         try:
-            return self.stream.decode(packet)
+            frames = self.stream.decode(packet)
         except av.error.EOFError:
             return []
         except av.error.FFmpegError:
             self.damage.errors += 1
             return []
+        self.damage.corrupt += sum(frame.is_corrupt for frame in frames)
+        return frames
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import av
 
 from encoder.video.container import Movie, no_picture_error
 from encoder.video.info import VideoError
-from encoder.video.timeline import Timeline, make_timeline
+from encoder.video.timeline import Stamp, Timeline, make_timeline
 
 _ENCRYPTED = "The video is encrypted (protected against copying), so it cannot be shown."
 
@@ -21,7 +21,7 @@ _ENCRYPTED = "The video is encrypted (protected against copying), so it cannot b
 class Index:
     """Packets that should each give one frame, in file order."""
 
-    stamps: list[tuple[int | None, int]]
+    stamps: list[Stamp]
     """(presentation time or None, duration) of each packet, in ticks of the stream."""
     keys: list[int]
     """Positions of the packets that decoding can start from, ascending."""
@@ -55,7 +55,7 @@ class Index:
 
 def read_index(movie: Movie) -> Index:
     """Demux the whole stream. Raises VideoError when it holds no packets or is encrypted."""
-    stamps: list[tuple[int | None, int]] = []
+    stamps: list[Stamp] = []
     keys: list[int] = []
     key_of: dict[tuple[int | None, int | None], int] = {}
     doubts: set[str] = set()
@@ -84,6 +84,8 @@ def read_index(movie: Movie) -> Index:
         doubts.add("equal times")
     if not keys or keys[0] != 0:
         doubts.add("does not start with a key frame")
+    if movie.demuxer == "avi" and movie.stream.codec_context.has_b_frames:
+        doubts.add("times of decoding only")
     if movie.damage:
         doubts.add("damage")
     if movie.interlaced:

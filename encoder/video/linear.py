@@ -12,7 +12,7 @@ import av
 
 from encoder.video.container import Movie, no_picture_error
 from encoder.video.sampling import sample_span
-from encoder.video.timeline import Timeline, make_timeline
+from encoder.video.timeline import Timeline, believable_stamps, make_timeline
 
 Span = tuple[float | None, float | None]
 
@@ -21,9 +21,12 @@ class TooSlowError(Exception):
     """Decoding everything would not end in time."""
 
 
-def decode_all(movie: Movie) -> Iterator[av.VideoFrame]:
-    """All frames that decode, in the order of the decoder."""
-    movie.stream.thread_type = "SLICE"  # frame threads lose the frames near damage
+def decode_all(movie: Movie, *, threads: bool = False) -> Iterator[av.VideoFrame]:
+    """All frames that decode, in the order of the decoder. With `threads`, those near damage may be lost or wrong."""
+    if threads:
+        movie.stream.thread_type = "AUTO"
+    else:
+        movie.stream.codec_context.thread_count = 1
     for packet in movie.packets():
         yield from movie.decode(packet)
     yield from movie.decode(None)
@@ -35,6 +38,8 @@ def read_linear(
     num_frames: int,
     span: Span,
     keep: Callable[[int, av.VideoFrame], None],
+    *,
+    threads: bool,
     deadline: float,
 ) -> tuple[Timeline, list[int], Movie]:
     """Timeline, the sampled indices in it, and the movie; hands the sampled frames to `keep` by decoding position.
@@ -44,22 +49,23 @@ def read_linear(
     Raises TooSlowError past `deadline` (monotonic), VideoError when nothing decodes.
     """
     movie = reopen()
-    stamps: list[tuple[int | None, int]] = []
-    for position, frame in enumerate(decode_all(movie)):
+    frames: list[tuple[int | None, int | None, int]] = []  # pts, dts, duration
+    for position, frame in enumerate(decode_all(movie, threads=threads)):
         if time.monotonic() > deadline:
             raise TooSlowError
-        stamps.append((frame.pts, frame.duration or 0))
+        frames.append((frame.pts, frame.dts, frame.duration or 0))
         if position in guess or position == 0:
             keep(position, frame)
-    if not stamps:
+    if not frames:
         raise no_picture_error(movie)
-    timeline = make_timeline(stamps, tick=float(movie.stream.time_base), rate=movie.rate)
+    tick = float(movie.stream.time_base)
+    timeline = make_timeline(believable_stamps(frames, tick=tick), tick=tick, rate=movie.rate)
     if not num_frames:
         return timeline, [], movie
     picks = sample_span(timeline.times, num_frames, *span)
     missing = {timeline.order[i] for i in picks} - guess - {0}
     if missing:
-        for position, frame in enumerate(decode_all(reopen())):
+        for position, frame in enumerate(decode_all(reopen(), threads=threads)):
             if position in missing:
                 keep(position, frame)
             if position >= max(missing):

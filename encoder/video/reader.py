@@ -113,8 +113,15 @@ class _MovieReading:
             else:
                 self._painter.measure(frame)
 
+        small = len(index.stamps) * self._pixels <= _SMALL
         timeline, picks, movie = read_linear(
-            self._reopen, guess, self._num_frames, self._span, keep, self._deadline(index)
+            self._reopen,
+            guess,
+            self._num_frames,
+            self._span,
+            keep,
+            threads=not small and "damage" not in index.doubts,
+            deadline=float("inf") if small else self._give_up,
         )
         return self._answer(movie, timeline, picks, [timeline.order[i] for i in picks])
 
@@ -194,10 +201,6 @@ class _MovieReading:
             doubts=index.doubts,
             geometry=self._painter.geometry,
         )
-
-    def _deadline(self, index: Index) -> float:
-        small = len(index.stamps) * self._pixels <= _SMALL
-        return float("inf") if small else self._give_up
 
     def _paint(self, position: int, frame: av.VideoFrame) -> None:
         self._keep(position, self._painter.paint(frame))
