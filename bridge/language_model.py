@@ -2,13 +2,17 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from encoder.runtime import cache_dir, wheel_file
 
@@ -49,12 +53,44 @@ def load_language_model(
     tokenizer = AutoTokenizer.from_pretrained(source)
     if not tokenizer.chat_template:
         raise ValueError(f"expected a chat model, got '{name}' whose tokenizer has no chat template. Try its -Instruct version.")
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32 if adapter else dtype)
+    with _no_bars():
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32 if adapter else dtype)
     if adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().to(dtype)
+        model = _merged(model, adapter).to(dtype)
     return LanguageModel(name, model.eval(), tokenizer)
+
+
+def _merged(model: nn.Module, adapter: Path) -> nn.Module:
+    """The model with a LoRA folder added to its weights; peft alone would pass over missing and unexpected tensors."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    file = adapter / "adapter_model.safetensors"
+    if not file.exists():
+        raise FileNotFoundError(f"expected {file}, found {sorted(p.name for p in adapter.iterdir())}.")
+    found = set(load_file(file))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is an error below
+        with_adapter = PeftModel.from_pretrained(model, str(adapter))
+    expected = set(get_peft_model_state_dict(with_adapter, save_embedding_layers=False))
+    if found != expected:
+        missing, unexpected = sorted(expected - found), sorted(found - expected)
+        raise ValueError(
+            f"{file} does not fit the language model: {len(missing)} missing {missing[:20]}, "
+            f"{len(unexpected)} unexpected {unexpected[:20]}. Was it trained for another one?"
+        )
+    return with_adapter.merge_and_unload()
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without transformers' own progress bars: callers show one of theirs."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _converted(name: str, on_progress: Callable[[str], None]) -> Path:
@@ -67,9 +103,10 @@ def _converted(name: str, on_progress: Callable[[str], None]) -> Path:
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-    )
+    with _no_bars():
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     partial.rename(folder)

@@ -4,6 +4,7 @@ One function for training, chat and evaluation. A conversation is tokenised in s
 ends, so that the tokens of the first turns never depend on what follows: a follow-up question extends the ids.
 """
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -55,9 +56,10 @@ def render(
 
 def clean_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """The text without the video mark and without anything the tokenizer would read as a control token."""
-    for token in (VIDEO_MARK, "\ufdd0", *tokenizer.all_special_tokens, *tokenizer.get_added_vocab()):
-        text = text.replace(token, "")
-    return text.strip()
+    marks = {VIDEO_MARK, "\ufdd0", *tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+    longest_first = sorted(marks, key=len, reverse=True)
+    # A space in its place: without it, what stood left and right of a mark could form another one.
+    return re.sub("|".join(map(re.escape, longest_first)), " ", text).strip()
 
 
 def _extend(
