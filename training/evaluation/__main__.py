@@ -32,9 +32,21 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
-        command.add_argument("--data", type=Path, required=True, default=argparse.SUPPRESS, help="questions, JSONL; videos are relative to it")
+        command.add_argument(
+            "--data",
+            type=Path,
+            required=True,
+            default=argparse.SUPPRESS,
+            help="questions, JSONL; videos are relative to it",
+        )
         command.add_argument("--model", default="mini", help="name of a chat model, or the folder of a checkpoint")
-        command.add_argument("--output", type=Path, required=True, default=argparse.SUPPRESS, help="folder of answers.jsonl and summary.json")
+        command.add_argument(
+            "--output",
+            type=Path,
+            required=True,
+            default=argparse.SUPPRESS,
+            help="folder of answers.jsonl and summary.json",
+        )
         command.add_argument("--controls", type=control_list, default=",".join(CONTROLS), help="separated by commas")
         command.add_argument("--seed", type=int, default=0, help="of the wrong videos and of the confidence intervals")
     return parser
@@ -47,12 +59,12 @@ def main(argv: list[str] | None = None) -> int:
     from training.data.jsonl import DataError
     from training.evaluation import mcq
     from training.evaluation.answers import ResumeError
-    from training.evaluation.scorer import ModelScorer
+    from training.evaluation.scorer import ModelError, ModelScorer
 
     config = mcq.McqConfig(data=args.data, model=args.model, output=args.output, controls=args.controls, seed=args.seed)
     try:
         report = mcq.run(config, load=ModelScorer.load)
-    except (DataError, ResumeError) as error:
+    except (DataError, ModelError, ResumeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

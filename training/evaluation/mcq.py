@@ -46,7 +46,7 @@ class Scorer(Protocol):
     num_frames: int
 
     def fingerprint(self) -> str:
-        """A hash of the weights."""
+        """SHA-256 of the trained parts."""
 
     def watch(self, path: Path) -> Tensor:
         """Video tokens (1, M, llm_dim). Raises VideoError."""
@@ -79,7 +79,11 @@ def parse(where: str, row: dict) -> Question:
         if not isinstance(row[key], str) or not row[key]:
             raise DataError(f"{where}: expected text in '{key}', got {row[key]!r}.")
     candidates, answer = row["candidates"], row["answer"]
-    if not isinstance(candidates, list) or len(candidates) < 2 or not all(isinstance(c, str) and c for c in candidates):
+    if (
+        not isinstance(candidates, list)
+        or len(candidates) < 2
+        or not all(isinstance(c, str) and c.strip() for c in candidates)
+    ):
         raise DataError(f"{where}: expected two or more texts in 'candidates', got {candidates!r}.")
     if type(answer) is not int or not 0 <= answer < len(candidates):
         raise DataError(f"{where}: expected in 'answer' an index below {len(candidates)}, got {answer!r}.")
@@ -174,7 +178,7 @@ def run(config: McqConfig, *, load: Callable[[str], Scorer]) -> Report:
         "data": str(config.data),
         "data_sha256": hashlib.sha256(config.data.read_bytes()).hexdigest(),
         "model": config.model,
-        "model_hash": scorer.fingerprint(),
+        "model_sha256": scorer.fingerprint(),
         "num_frames": scorer.num_frames,
         "seed": config.seed,
     }
