@@ -22,7 +22,7 @@ def suits_decord(
 ) -> bool:
     """Whether the probe shows nothing that decord is known to get wrong.
 
-    Known: edit lists, damage, fields, missing times (all among `doubts`), mirroring, other containers and codecs.
+    Known: edit lists, damage, fields, missing times or duration (among `doubts`), mirroring, other containers and codecs.
     """
     return (
         demuxer in _DEMUXERS

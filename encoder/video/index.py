@@ -30,6 +30,8 @@ class Index:
     timeline: Timeline
     doubts: tuple[str, ...]
     """Why the packets may not be the frames; empty for an ordinary file."""
+    has_duration: bool
+    """Whether the header states a length. It is never believed, but decord cannot do without."""
 
     @property
     def has_times(self) -> bool:
@@ -91,7 +93,14 @@ def read_index(movie: Movie) -> Index:
     if movie.interlaced:
         doubts.add("fields")
     timeline = make_timeline(stamps, tick=float(movie.stream.time_base), rate=movie.rate)
-    return Index(stamps=stamps, keys=keys, key_of=key_of, timeline=timeline, doubts=tuple(sorted(doubts)))
+    return Index(
+        stamps=stamps,
+        keys=keys,
+        key_of=key_of,
+        timeline=timeline,
+        doubts=tuple(sorted(doubts)),
+        has_duration=bool(movie.stream.duration or movie.container.duration),
+    )
 
 
 def is_shown(codec: str, packet: av.Packet) -> bool:

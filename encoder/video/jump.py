@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import av
 
-from encoder.video.container import Movie
+from encoder.video.container import Damage, Movie
 from encoder.video.index import Index, is_shown
 
 Keep = Callable[[int, av.VideoFrame], None]
@@ -20,13 +20,15 @@ _SKIPPING = ("h264", "hevc")
 """Codecs in which pictures that no other one refers to are left out on the way to a sample: half the work."""
 
 
-def read_jumps(reopen: Callable[[], Movie], index: Index, positions: set[int], keep: Keep) -> dict[int, int | None]:
+def read_jumps(
+    reopen: Callable[[], Movie], index: Index, positions: set[int], keep: Keep, damage: Damage
+) -> dict[int, int | None]:
     """Hand the frame of each packet position to `keep`; where it does not decode, the nearest one that does.
 
     Returns the timestamps of the neighbours by position: empty when every frame was found at its own time. Positions
-    around which nothing decodes are missing from `keep` and have the timestamp None.
+    around which nothing decodes are missing from `keep` and have the timestamp None. `damage` counts what went wrong.
     """
-    reader = _Reader(reopen, index)
+    reader = _Reader(reopen, index, damage)
     neighbours: dict[int, int | None] = dict.fromkeys(positions)
     for back in _RETRIES:
         runs: dict[int, set[int]] = {}
@@ -47,10 +49,11 @@ def read_jumps(reopen: Callable[[], Movie], index: Index, positions: set[int], k
 class _Reader:
     """Walks the packets from any key packet on and knows the position of each."""
 
-    def __init__(self, reopen: Callable[[], Movie], index: Index) -> None:
-        self._reopen = reopen
+    def __init__(self, reopen: Callable[[], Movie], index: Index, damage: Damage) -> None:
+        self._reopen_movie = reopen
         self._index = index
-        self._movie = reopen()
+        self._damage = damage
+        self._movie = self._reopen()
         self._codec = self._movie.codec
         self._times_of_key = {position: times for times, position in index.key_of.items()}
 
@@ -71,6 +74,11 @@ class _Reader:
         if before is not None:
             for position in missing:
                 yield position, before, False
+
+    def _reopen(self) -> Movie:
+        movie = self._reopen_movie()
+        movie.damage = self._damage
+        return movie
 
     def _place(self, position: int) -> int:
         """What a frame is recognised by: its timestamp, or its number where the file has none."""

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from encoder.video.container import Movie, open_movie
+from encoder.video.container import Damage, Movie, open_movie
 from encoder.video.fast import DecordError, read_by_decord, suits_decord
 from encoder.video.index import Index, read_index
 from encoder.video.info import VideoError
@@ -144,7 +144,8 @@ class _MovieReading:
             except DecordError:
                 pass  # PyAV reads it
         positions = {timeline.order[i] for i in picks}
-        if read_jumps(self._reopen, index, positions, self._paint):
+        damage = Damage()
+        if read_jumps(self._reopen, index, positions, self._paint, damage) or damage:
             return None
         return self._answer(self._reopen(), timeline, picks, [timeline.order[i] for i in picks])
 
@@ -162,8 +163,10 @@ class _MovieReading:
             found[position] = place[position]
             self._paint(position, frame)
 
-        neighbours = read_jumps(self._reopen, index, set(place), keep)
+        damage = Damage()
+        neighbours = read_jumps(self._reopen, index, set(place), keep, damage)
         movie = self._reopen()
+        movie.damage = damage
         tick = float(movie.stream.time_base)
         first = min(stamp for stamp, _ in index.stamps if stamp is not None) if index.has_times else 0
         for position, stamp in neighbours.items():
@@ -198,7 +201,7 @@ class _MovieReading:
             demuxer=movie.demuxer,
             codec=movie.codec,
             pixel_format=movie.stream.codec_context.pix_fmt,
-            doubts=index.doubts,
+            doubts=index.doubts if index.has_duration else ("no duration",),
             geometry=self._painter.geometry,
         )
 
