@@ -95,25 +95,25 @@ def open_movie(fd: int, kind: Kind) -> Iterator[Movie]:
     """Open the file behind `fd` by the demuxer of `kind`. Raises VideoError when it holds no video that can be shown."""
     with _open(fd, kind) as container:
         stream = _best_stream(container, kind)
-        if not stream.codec_context.width:  # what the limit on pixels refuses has no size; its header may state one
-            with _open(fd, kind, probesize="32") as unread:
-                _best_stream(unread, kind)
+        if not stream.codec_context.width:  # what the limit on pixels refuses has no size: look again, to name it
+            with _open(fd, kind, max_pixels=10 * MAX_PIXELS) as unlimited:
+                _best_stream(unlimited, kind)
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = av.stream.Discard.all
         yield Movie(container=container, stream=stream)
 
 
-def _open(fd: int, kind: Kind, **options: str) -> av.container.InputContainer:
+def _open(fd: int, kind: Kind, max_pixels: int = MAX_PIXELS) -> av.container.InputContainer:
     os.lseek(fd, 0, os.SEEK_SET)
-    safe = {
+    options = {
         "fd": str(fd),  # the demuxer never learns a file name, so it cannot resolve another beside it
         "protocol_whitelist": "fd",
         "format_whitelist": RARE_DEMUXERS,
-        "max_pixels": str(MAX_PIXELS),
+        "max_pixels": str(max_pixels),
     }
     try:
-        return av.open("fd:", format=kind.demuxer, options=safe | options)
+        return av.open("fd:", format=kind.demuxer, options=options)
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(_why_not_opened(fd, kind)) from error
 
