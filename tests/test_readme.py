@@ -57,7 +57,9 @@ def test_the_commands_that_matter_are_in_the_readme() -> None:
     assert expected <= set(module_commands())
 
 
-@pytest.mark.parametrize("command", [*module_commands(), ("training",), ("training.evaluation",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [*module_commands(), ("training",), ("training.evaluation",), ("benchmarks.chat",)], ids=" ".join
+)
 def test_every_command_answers_help_at_once(command: tuple[str, ...]) -> None:
     module, *arguments = command
     seconds = []

@@ -1,0 +1,1 @@
+"""What `make bench` runs. Prints tables; may import everything."""

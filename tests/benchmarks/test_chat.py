@@ -1,0 +1,49 @@
+"""The benchmark measures the clip it says, and its table holds what was measured."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.chat import Round, markdown, median
+from benchmarks.clip import write_clip
+from benchmarks.machine import PeakMemory, best_time, gemm_rate, memory_bandwidth
+from encoder.video import probe
+
+
+def test_the_clip_has_the_length_and_size_it_says(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4")
+    info = probe(tmp_path / "clip.mp4")
+    assert info.duration == pytest.approx(10.0, abs=0.05)
+    assert (info.width, info.height, info.codec) == (1280, 720, "h264")
+
+
+def test_a_source_that_is_too_short_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        write_clip(tmp_path / "clip.mp4", seconds=60, width=64, height=36)
+
+
+def test_rates_of_the_machine_are_plausible() -> None:
+    assert 0.1 < gemm_rate(torch.float32, side=256) < 1e6
+    assert 0.1 < memory_bandwidth(2**26) < 1e4
+    assert 0 < best_time(lambda: sum(range(1000))) < 1
+
+
+def test_memory_of_a_child_counts() -> None:
+    with PeakMemory() as alone:
+        time.sleep(0.2)
+    hungry = "import time; held = bytearray(300_000_000); held[::4096] = held[::4096]; print(flush=True); time.sleep(1)"
+    with PeakMemory() as together:
+        subprocess.run([sys.executable, "-c", hungry], check=True, stdout=subprocess.DEVNULL)
+    assert 0.25 < together.gigabytes - alone.gigabytes < 0.6
+
+
+def test_medians_and_tables() -> None:
+    rounds = [Round(video_ready=v, first_token=0.2, follow_up=0.1, tokens_per_second=30.0) for v in (9.0, 1.0, 2.0)]
+    assert median(rounds, "video_ready") == 2.0
+    assert (
+        markdown("t", [("first token", "0.2 s")]) == "| t           | |\n|-------------|---|\n| first token | 0.2 s |\n"
+    )
