@@ -3,6 +3,7 @@
 import argparse
 import logging
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -74,15 +75,19 @@ def set_up_log(level: int) -> None:
 def serve(args: argparse.Namespace) -> int:
     """Load the model, serve the page, wait for Ctrl+C or a polite kill."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # unwinds, so that temporary files go
+    if (problem := why_not(args.host, args.port)) is not None:  # told before the model is loaded, not after
+        print(f"Cannot serve on {args.host}:{args.port}: {problem}. Choose another --port or --host.", file=sys.stderr)
+        return 1
     print(f"Loading {args.model} ...", file=sys.stderr, flush=True)
-    from app.progress import LoadProgress
+    from app.progress import ModelError, load_model
     from app.server import ServerConfig, serving
-    from bridge import load_chat_model
     from encoder.runtime import cache_dir
 
-    progress = LoadProgress()
-    model = load_chat_model(args.model, progress=progress)
-    progress.close()
+    try:
+        model = load_model(args.model)
+    except ModelError as error:
+        print(error, file=sys.stderr)
+        return 1
     config = ServerConfig(
         host=args.host,
         port=args.port,
@@ -96,10 +101,19 @@ def serve(args: argparse.Namespace) -> int:
             threading.Event().wait()
     except KeyboardInterrupt:
         print("Bye.", file=sys.stderr)
-    except OSError as error:
-        print(f"The page cannot be served on {args.host}:{args.port}: {error}", file=sys.stderr)
-        return 1
     return 0
+
+
+def why_not(host: str, port: int) -> str | None:
+    """What keeps us from listening on an address, in the system's words; None when nothing does."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            return str(error)
+    return None
 
 
 if __name__ == "__main__":

@@ -3,30 +3,34 @@
 import sys
 from pathlib import Path
 
-from app.progress import LoadProgress
-from bridge import VideoChat, load_chat_model
 from encoder.video import VideoError, VideoFrames, probe
 
 
 def ask(video: Path, questions: list[str], *, model: str) -> int:
-    """Answer every question in one conversation about the video. Returns the exit code: 1 for a file that cannot be read."""
-    progress = LoadProgress()
+    """Answer every question in one conversation about the video. Returns the exit code: 1 when it could not be done."""
     try:
-        probe(video)  # a file that cannot be shown is told at once, not after the model is there
-        chat = VideoChat(load_chat_model(model, progress=progress))
-        progress.close()
-        note(facts(video, chat.open(video)))
+        probe(video)  # a file that cannot be shown is told at once, before anything large is imported
     except VideoError as error:
         note(f"{video}: {error}")
         return 1
-    finally:
-        progress.close()
-    for question in questions:
-        note(f"> {question}")
-        for piece in chat.ask(question):
-            print(piece, end="", flush=True)
-        print(flush=True)
-    return 0
+    from app.progress import ModelError, load_model
+    from bridge import ChatError, VideoChat
+
+    try:
+        chat = VideoChat(load_model(model))
+        note(facts(video, chat.open(video)))
+        for question in questions:
+            note(f"> {question}")
+            for piece in chat.ask(question):
+                print(piece, end="", flush=True)
+            print(flush=True)
+    except VideoError as error:
+        note(f"{video}: {error}")
+    except (ModelError, ChatError) as error:
+        note(str(error))
+    else:
+        return 0
+    return 1
 
 
 def facts(video: Path, frames: VideoFrames) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from app.line import Place
 from app.session import BusyError, Session
 from app.strip import render_notice, render_strip
-from bridge import NoVideoError
+from bridge import ChatError
 from encoder.video import VideoError
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def ask_question(session: Session, text: str) -> Iterator[View]:
                 answer = {"role": "assistant", "content": event}
                 yield {"talk": [*asked, answer], "status": render_notice("Answering…")}
         yield {**ending(session, before, question), "busy": False}
-    except (NoVideoError, BusyError) as error:
+    except (ChatError, BusyError) as error:
         yield {**given_back(before, question), "status": render_notice(str(error), kind="error"), "busy": False}
     except Exception:
         logger.exception("answering failed")
@@ -76,10 +76,12 @@ def ask_question(session: Session, text: str) -> Iterator[View]:
 
 def ending(session: Session, before: list[dict[str, str]], question: str) -> View:
     """How an answer ended. The conversation shown is the one in memory: a stopped answer as far as it got."""
-    stats = session.last
-    if stats is None:
+    stats, talk = session.last, session.messages
+    if len(talk) > len(before):
+        return {"talk": talk, "status": render_notice(FINISHES[stats.finish].format(seconds=stats.seconds))}
+    if stats is None or stats.finish == "stopped":
         return {**given_back(before, question), "status": render_notice("Stopped before the answer began.")}
-    return {"talk": session.messages, "status": render_notice(FINISHES[stats.finish].format(seconds=stats.seconds))}
+    return {**given_back(before, question), "status": render_notice("The model found no answer. Try other words.")}
 
 
 def given_back(before: list[dict[str, str]], question: str) -> View:

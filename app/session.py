@@ -52,8 +52,19 @@ class Session:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The conversation so far, `{"role", "content"}` each; empty while a new video is on its way."""
-        return [] if self.reading else [dict(message) for message in self._chat.messages]
+        """The conversation so far, `{"role", "content"}` each, without questions whose answer never began.
+
+        Empty while a new video is on its way.
+        """
+        if self.reading:
+            return []
+        said = list(self._chat.messages)
+        return [
+            dict(message)
+            for question, answer in zip(said[::2], said[1::2], strict=True)
+            if answer["content"].strip()
+            for message in (question, answer)
+        ]
 
     def open(self, path: Path) -> Iterator[Place | VideoFrames]:
         """Yield the place in line, then the frames the model saw. Replaces video and conversation.

@@ -1,5 +1,6 @@
 """The command line: instant help, answers on standard output, everything else on standard error."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -56,3 +57,13 @@ def test_a_limit_must_be_a_number_above_zero(option: list[str]) -> None:
     result = run(*option)
     assert result.returncode == 2
     assert option[0] in result.stderr
+
+
+def test_a_port_that_is_taken_is_told_before_the_model_is_loaded() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = run("--port", str(taken.getsockname()[1]))
+    assert result.returncode == 1
+    assert "Choose another --port" in result.stderr
+    assert "Loading" not in result.stderr
