@@ -1,5 +1,6 @@
 """The page: its layout, and the wires from its buttons to app/events.py."""
 
+import html
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def build_page(sessions: Sessions, *, model_name: str, num_frames: int, examples
                     show_label=False,
                     height=440,
                     elem_id="talk",
-                    render_markdown=False,  # nothing that a model or a user writes can load a picture or a page
+                    render_markdown=False,  # see `plain`
                     feedback_options=None,
                     buttons=[],
                     placeholder="The conversation about your video appears here.",
@@ -73,6 +74,8 @@ def build_page(sessions: Sessions, *, model_name: str, num_frames: int, examples
 
         def shown(view: View) -> Updates:
             updates = {parts[name]: value for name, value in view.items() if name != "busy"}
+            if "talk" in view:
+                updates[talk] = [plain(message) for message in view["talk"]]
             if "busy" in view:
                 updates |= {send: gr.update(visible=not view["busy"]), stop: gr.update(visible=view["busy"])}
             return updates
@@ -130,3 +133,11 @@ def build_page(sessions: Sessions, *, model_name: str, num_frames: int, examples
 def tab_of(request: gr.Request) -> str:
     """Gradio's random id of the tab that asks."""
     return request.session_hash or ""
+
+
+def plain(message: dict[str, str]) -> dict[str, str]:
+    """A message that stays text: whatever a model or a user writes, no picture is loaded and no page linked.
+
+    Without Markdown the chat window still takes text for HTML, so HTML is escaped here.
+    """
+    return {**message, "content": html.escape(message["content"], quote=False)}

@@ -63,6 +63,18 @@ def test_asking_before_there_is_a_video_says_so(chat: Chat) -> None:
     expect(chat.send).to_be_visible()
 
 
+def test_what_is_written_stays_text(chat: Chat) -> None:
+    text = "<b>What</b> <img src=http://192.0.2.1/a.png> is\n![this](http://192.0.2.1/b.png) & that < those?"
+    chat.open(HALL)
+    chat.question.fill(text)
+    chat.send.click()
+    asked = chat.page.locator('#talk [data-testid="user"]')
+    expect(asked).to_be_visible()
+    assert asked.inner_text().strip() == text
+    assert chat.page.locator("#talk .message img").count() == 0
+    expect(chat.send).to_be_visible()
+
+
 def test_an_empty_question_is_asked_for(chat: Chat) -> None:
     chat.send.click()
     expect(chat.status).to_contain_text("Please type a question")
