@@ -22,13 +22,14 @@ def suits_decord(
 ) -> bool:
     """Whether the probe shows nothing that decord is known to get wrong.
 
-    Known: edit lists, damage, fields, missing times or duration (among `doubts`), mirroring, other containers and codecs.
+    Known: edit lists, damage, fields and missing times (doubts of the index), a missing duration, mirroring, other
+    containers and codecs; and the frames after key packets that are not IDR pictures (open groups, intra refresh).
     """
     return (
         demuxer in _DEMUXERS
         and codec in _CODECS
         and pixel_format in _PIXEL_FORMATS
-        and not doubts
+        and index.suits_decord
         and not geometry.orientation.mirrored
     )
 

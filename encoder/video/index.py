@@ -30,8 +30,8 @@ class Index:
     timeline: Timeline
     doubts: tuple[str, ...]
     """Why the packets may not be the frames; empty for an ordinary file."""
-    has_duration: bool
-    """Whether the header states a length. It is never believed, but decord cannot do without."""
+    suits_decord: bool
+    """Whether the header states a length, and each key packet starts a closed group of pictures; see fast.py."""
 
     @property
     def has_times(self) -> bool:
@@ -60,8 +60,10 @@ def read_index(movie: Movie) -> Index:
     stamps: list[Stamp] = []
     keys: list[int] = []
     key_of: dict[tuple[int | None, int | None], int] = {}
+    ambiguous: set[tuple[int | None, int | None]] = set()
     doubts: set[str] = set()
     last_dts: int | None = None
+    closed = True
     codec = movie.codec
     for packet in movie.packets():
         if packet.has_sidedata("encryption_info"):
@@ -71,8 +73,11 @@ def read_index(movie: Movie) -> Index:
         if not is_shown(codec, packet):
             continue
         if packet.is_keyframe:
+            if (packet.pts, packet.dts) in key_of:
+                ambiguous.add((packet.pts, packet.dts))
             key_of[packet.pts, packet.dts] = len(stamps)
             keys.append(len(stamps))
+            closed = closed and opens_closed_group(codec, packet)
         if packet.dts is not None and last_dts is not None and packet.dts <= last_dts:
             doubts.add("times run backwards")
         last_dts = packet.dts
@@ -92,6 +97,8 @@ def read_index(movie: Movie) -> Index:
         doubts.add("damage")
     if movie.interlaced:
         doubts.add("fields")
+    for times in ambiguous:
+        del key_of[times]
     timeline = make_timeline(stamps, tick=float(movie.stream.time_base), rate=movie.rate)
     return Index(
         stamps=stamps,
@@ -99,7 +106,7 @@ def read_index(movie: Movie) -> Index:
         key_of=key_of,
         timeline=timeline,
         doubts=tuple(sorted(doubts)),
-        has_duration=bool(movie.stream.duration or movie.container.duration),
+        suits_decord=closed and not doubts and bool(movie.stream.duration or movie.container.duration),
     )
 
 
@@ -118,3 +125,22 @@ def is_shown(codec: str, packet: av.Packet) -> bool:
     bits = data[0] << (1 if data[0] & 0x30 == 0x30 else 0)  # profile 3 has a reserved bit
     show_existing, shown = bits & 0x08, bits & 0x02
     return bool(show_existing or shown)
+
+
+def opens_closed_group(codec: str, packet: av.Packet) -> bool:
+    """Whether a key packet holds an IDR picture, past which nothing refers back; other key packets need care.
+
+    H.264 and HEVC in mp4 and Matroska: NAL units, each after four bytes of length (ISO/IEC 14496-15).
+    """
+    if codec not in ("h264", "hevc"):
+        return True
+    data = memoryview(packet)
+    at = 0
+    while at + 4 < len(data):
+        unit = data[at + 4] & 0x1F if codec == "h264" else data[at + 4] >> 1 & 0x3F
+        if unit in ((5,) if codec == "h264" else (19, 20)):
+            return True
+        if unit in range(1, 5) if codec == "h264" else unit < 32:  # a picture of another kind comes first
+            return False
+        at += 4 + int.from_bytes(data[at : at + 4], "big")
+    return False

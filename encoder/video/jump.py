@@ -106,7 +106,7 @@ class _Reader:
 
     def _go_to(self, key: int) -> tuple[Movie, Iterator[tuple[int, av.Packet]]]:
         """The movie and its numbered packets from `key` on; a seek that lands anywhere else is not believed."""
-        times = [t for t in self._times_of_key[key] if t is not None] if key else []
+        times = [t for t in self._times_of_key.get(key, ()) if t is not None] if key else []
         if times:
             try:
                 self._movie.container.seek(min(times), stream=self._movie.stream)

@@ -33,6 +33,7 @@ DECORD_SHARE = 0.5
 """Of the time left when decord starts: it is known to hang, and PyAV must still have time for the file after it."""
 WATCH_EVERY = 0.05
 
+WORKER = [sys.executable, "-m", "encoder.video.worker"]
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -78,7 +79,7 @@ class _Worker:
         environment = {**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
         # The file name travels as data on standard input: no shell, no option parser ever sees it.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "encoder.video.worker"],
+            WORKER,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -124,7 +125,7 @@ class _Worker:
                 now = time.monotonic()
                 if now >= deadline:
                     raise _WorkerFailedError(
-                        f"Reading this video took longer than {now - started:.0f} seconds, so it was stopped. "
+                        f"Reading this video took longer than {_seconds(now - started)}, so it was stopped. "
                         "A shorter version, or one with smaller pictures, should work."
                     )
                 if _resident_bytes(self._process.pid) > MEMORY_LIMIT:
@@ -154,6 +155,10 @@ class _Worker:
                         deadline = now + (deadline - now) * DECORD_SHARE
                     else:
                         yield name, payload
+
+
+def _seconds(number: float) -> str:
+    return f"{number:.0f} second{'s' * (round(number) != 1)}"
 
 
 def _resident_bytes(pid: int) -> int:

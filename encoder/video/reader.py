@@ -201,7 +201,7 @@ class _MovieReading:
             demuxer=movie.demuxer,
             codec=movie.codec,
             pixel_format=movie.stream.codec_context.pix_fmt,
-            doubts=index.doubts if index.has_duration else ("no duration",),
+            index=index,
             geometry=self._painter.geometry,
         )
 

@@ -65,14 +65,16 @@ def believable_stamps(frames: Sequence[tuple[int | None, int | None, int]], *, t
     """
     use_dts = _steps_back(pts for pts, _, _ in frames) > _steps_back(dts for _, dts, _ in frames)
     stamps: list[Stamp] = []
-    shift, last = 0, None
+    shift, gap, last = 0, 1, None
     for pts, dts, duration in frames:
         stamp = dts if use_dts else pts
         if stamp is not None:
             stamp += shift
             if last is not None and (last - stamp) * tick > _JUMP_BACK:
-                shift += last + duration - stamp
-                stamp = last + duration
+                shift += last + gap - stamp
+                stamp = last + gap
+            if last is not None and stamp > last:
+                gap = stamp - last
             last = stamp
         stamps.append((stamp, duration))
     return stamps
