@@ -51,6 +51,11 @@ class Session:
         return self._asking is not None and not self._asking.done.is_set()
 
     @property
+    def busy(self) -> bool:
+        """Somebody waits for this conversation."""
+        return self.reading or self.answering
+
+    @property
     def messages(self) -> list[dict[str, str]]:
         """The conversation so far, `{"role", "content"}` each, without questions whose answer never began.
 
@@ -146,7 +151,7 @@ class Session:
 
 
 class Sessions:
-    """The conversations in memory, at most `capacity`, the least recently used leaving first."""
+    """The conversations in memory, at most `capacity` beside those that are waited for; the least recently used leave first."""
 
     def __init__(
         self,
@@ -176,7 +181,9 @@ class Sessions:
             session = self._sessions[tab]
             self._sessions.move_to_end(tab)
             self._deadlines[tab] = self._clock() + self._time_to_live
-            crowded_out = self._pop(list(self._sessions)[: -self._capacity])
+            too_many = max(len(self._sessions) - self._capacity, 0)
+            idle = [other for other, each in self._sessions.items() if other != tab and not each.busy]
+            crowded_out = self._pop(idle[:too_many])
         self._close(crowded_out)
         return session
 

@@ -172,6 +172,19 @@ def test_the_least_recently_used_conversation_leaves_first(sessions: Sessions, c
     assert [chat.closed for chat in chats] == [0, 1, 0]
 
 
+def test_a_conversation_that_somebody_waits_for_does_not_leave(sessions: Sessions, line: Line) -> None:
+    gate = threading.Event()
+    line.submit(lambda stop: [gate.wait(5)])
+    opening = sessions.enter("a").open(Path("belt.mp4"))
+    next(opening)
+    for tab in ("b", "c", "d"):
+        sessions.enter(tab)
+    assert sessions.find("a") is not None
+    assert len(sessions) == 2
+    gate.set()
+    assert len([event for event in opening if not isinstance(event, Place)]) == 1
+
+
 def test_an_unused_conversation_is_forgotten_after_its_time(
     sessions: Sessions, clock: Clock, chats: list[FakeChat]
 ) -> None:
