@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from encoder.video.geometry import Geometry
+from encoder.video.index import Index
 
 _CODECS = ("h264", "hevc", "vp9")
 _DEMUXERS = ("mov", "matroska")
@@ -17,9 +18,7 @@ class DecordError(Exception):
     """decord is absent, failed, or disagrees with the packets about the frames; PyAV has to read the file."""
 
 
-def suits_decord(
-    *, demuxer: str, codec: str, pixel_format: str | None, doubts: Sequence[str], geometry: Geometry
-) -> bool:
+def suits_decord(*, demuxer: str, codec: str, pixel_format: str | None, index: Index, geometry: Geometry) -> bool:
     """Whether the probe shows nothing that decord is known to get wrong.
 
     Known: edit lists, damage, fields and missing times (doubts of the index), a missing duration, mirroring, other
