@@ -76,3 +76,11 @@ def test_every_command_answers_help_at_once(command: tuple[str, ...]) -> None:
     assert min(seconds) < 1.0, (
         f"--help took {min(seconds):.1f} s: are heavy modules imported before the arguments are read?"
     )
+
+
+def test_notice_names_every_example_clip_and_every_weight_wheel() -> None:
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    clips = {path.name for path in (ROOT / "examples").glob("*.mp4")}
+    wheels = {line.replace("==", " ") for line in (ROOT / "requirements-mini.txt").read_text().split()}
+    assert clips
+    assert {name for name in clips | wheels if name not in notice} == set()
