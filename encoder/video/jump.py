@@ -5,6 +5,7 @@ Only the worker process imports this module.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import av
@@ -21,14 +22,15 @@ _SKIPPING = ("h264", "hevc")
 
 
 def read_jumps(
-    reopen: Callable[[], Movie], index: Index, positions: set[int], keep: Keep, damage: Damage
+    reopen: Callable[[], Movie], index: Index, positions: set[int], keep: Keep, damage: Damage, hurry: float
 ) -> dict[int, int | None]:
     """Hand the frame of each packet position to `keep`; where it does not decode, the nearest one that does.
 
     Returns the timestamps of the neighbours by position: empty when every frame was found at its own time. Positions
     around which nothing decodes are missing from `keep` and have the timestamp None. `damage` counts what went wrong.
+    After `hurry` (monotonic) the first frame of each run, a key frame, has to do.
     """
-    reader = _Reader(reopen, index, damage)
+    reader = _Reader(reopen, index, damage, hurry)
     neighbours: dict[int, int | None] = dict.fromkeys(positions)
     for back in _RETRIES:
         runs: dict[int, set[int]] = {}
@@ -41,7 +43,7 @@ def read_jumps(
                     del neighbours[position]
                 else:
                     neighbours[position] = frame.pts
-        if not neighbours or len(index.keys) < 2:
+        if not neighbours or len(index.keys) < 2 or time.monotonic() > hurry:
             break
     return neighbours
 
@@ -49,10 +51,11 @@ def read_jumps(
 class _Reader:
     """Walks the packets from any key packet on and knows the position of each."""
 
-    def __init__(self, reopen: Callable[[], Movie], index: Index, damage: Damage) -> None:
+    def __init__(self, reopen: Callable[[], Movie], index: Index, damage: Damage, hurry: float) -> None:
         self._reopen_movie = reopen
         self._index = index
         self._damage = damage
+        self._hurry = hurry
         self._movie = self._reopen()
         self._codec = self._movie.codec
         self._times_of_key = {position: times for times, position in index.key_of.items()}
@@ -71,6 +74,8 @@ class _Reader:
             if not missing:
                 return
             before = frame
+            if time.monotonic() > self._hurry:
+                break
         if before is not None:
             for position in missing:
                 yield position, before, False

@@ -69,7 +69,7 @@ def _read_animation(
     for frame in ImageSequence.Iterator(image):
         frame.load()
         starts.append(clock)
-        clock += max(frame.info.get("duration", 0), 1) / 1000.0
+        clock += (frame.info.get("duration") or 100) / 1000.0  # as viewers do where no delay is given
     info = _facts(name, image.size, 1) | {"num_frames": len(starts), "duration": clock, "fps": len(starts) / clock}
     if not request["num_frames"]:
         return info, starts, []

@@ -40,6 +40,8 @@ _MOST = 6000e6
 """More than this would take too long: samples move to the key frame before them, and their times with them."""
 _LINEAR_SHARE = 0.5
 """Of the time, before decoding everything is given up for the nearest frames."""
+_JUMP_SHARE = 0.65
+"""Of the time, before the samples still missing become key frames."""
 
 
 def read(request: dict[str, Any], keep: Keep, announce: Callable[[int], None]) -> Sampled:
@@ -80,6 +82,7 @@ class _MovieReading:
         self._short_side: int = request.get("short_side", 1)
         self._may_use_decord: bool = request["decord"]
         self._give_up = time.monotonic() + request["seconds"] * _LINEAR_SHARE
+        self._hurry = time.monotonic() + request["seconds"] * _JUMP_SHARE
         self._reopen = reopen
         self._keep = keep
         self._announce = announce
@@ -143,37 +146,42 @@ class _MovieReading:
                 return self._answer(movie, timeline, picks, picks)
             except DecordError:
                 pass  # PyAV reads it
-        positions = {timeline.order[i] for i in picks}
-        damage = Damage()
-        if read_jumps(self._reopen, index, positions, self._paint, damage) or damage:
-            return None
-        return self._answer(self._reopen(), timeline, picks, [timeline.order[i] for i in picks])
+        return self._by_jumps(index, picks, settle=False)
 
     def _nearest(self, index: Index) -> Sampled:
         """The frames nearest to the sampled packets, for a video whose packets lie and that is too long to decode."""
         movie = self._measure_first()
+        if movie is None:
+            raise VideoError("The video is damaged: no picture of it could be decoded in time.")
+        if not self._num_frames:
+            return self._answer(movie, index.timeline, [], [])
+        picks, _ = self._affordable(index, sample_span(index.timeline.times, self._num_frames, *self._span))
+        sampled = self._by_jumps(index, picks, settle=True)
+        if sampled is None:
+            raise VideoError("The video is damaged: none of the sampled pictures could be decoded.")
+        return sampled
+
+    def _by_jumps(self, index: Index, picks: list[int], *, settle: bool) -> Sampled | None:
+        """Frames by PyAV, or the neighbours that it found instead if they `settle` it or time is short; else None."""
         timeline = index.timeline
-        if movie is None or not self._num_frames:
-            return self._answer(movie or self._reopen(), timeline, [], [])
-        picks, _ = self._affordable(index, sample_span(timeline.times, self._num_frames, *self._span))
         found: dict[int, float] = {}
-        place = {timeline.order[i]: timeline.times[i] for i in picks}
+        wanted = {timeline.order[i]: timeline.times[i] for i in picks}
 
         def keep(position: int, frame: av.VideoFrame) -> None:
-            found[position] = place[position]
-            self._paint(position, frame)
+            found[position] = wanted[position]
+            self._keep(position, self._painter.paint(frame))
 
         damage = Damage()
-        neighbours = read_jumps(self._reopen, index, set(place), keep, damage)
+        neighbours = read_jumps(self._reopen, index, set(wanted), keep, damage, self._hurry)
+        proven_wrong = bool(damage or neighbours) and time.monotonic() < self._hurry
+        if not found or (proven_wrong and not settle):
+            return None
         movie = self._reopen()
         movie.damage = damage
-        tick = float(movie.stream.time_base)
-        first = min(stamp for stamp, _ in index.stamps if stamp is not None) if index.has_times else 0
+        first = min((stamp for stamp, _ in index.stamps if stamp is not None), default=0)
         for position, stamp in neighbours.items():
             if position in found and stamp is not None:
-                found[position] = max(0.0, (stamp - first) * tick)
-        if not found:
-            raise VideoError("The video is damaged: none of the sampled pictures could be decoded.")
+                found[position] = max(0.0, (stamp - first) * float(movie.stream.time_base))
         names = [min(found, key=lambda p, i=i: abs(found[p] - timeline.times[i])) for i in picks]
         return self._answer(movie, timeline, picks, names, times=[found[name] for name in names])
 
@@ -204,9 +212,6 @@ class _MovieReading:
             index=index,
             geometry=self._painter.geometry,
         )
-
-    def _paint(self, position: int, frame: av.VideoFrame) -> None:
-        self._keep(position, self._painter.paint(frame))
 
     def _answer(
         self,

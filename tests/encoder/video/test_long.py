@@ -137,6 +137,17 @@ def test_samples_move_to_key_frames_when_the_way_is_too_long(
     assert times == pytest.approx([1.0, 3.0, 5.0])
 
 
+def test_samples_become_key_frames_when_time_is_short(
+    make_clip: Clip, monkeypatch: pytest.MonkeyPatch, numbers: Numbers
+) -> None:
+    path = make_clip("clip.mp4", 60, options={"g": "10", "bf": "0"})
+    monkeypatch.setattr(reader, "_SMALL", 0)
+    monkeypatch.setattr(reader, "_JUMP_SHARE", 0.0)
+    _, times, kept = read_here(path, 3, decord=False)
+    assert numbers(torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2)) == [10, 30, 50]
+    assert times == pytest.approx([1.0, 3.0, 5.0])
+
+
 def test_decord_declines_what_it_gets_wrong(make_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("decord was asked to read a file that it gets wrong")
