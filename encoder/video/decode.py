@@ -30,7 +30,7 @@ def read_frames(
     if num_frames < 1 or short_side < 1:
         raise ValueError(f"num_frames and short_side must be at least 1, got {num_frames} and {short_side}.")
     request = {
-        "path": os.fspath(path),
+        "path": os.fsdecode(path),
         "num_frames": num_frames,
         "start": start,
         "end": end,

@@ -13,5 +13,5 @@ def probe(path: str | os.PathLike[str], *, timeout: float = 15.0) -> VideoInfo:
 
     Raises VideoError with a message for the user when the file cannot be shown.
     """
-    answer = run_worker({"path": os.fspath(path), "num_frames": 0}, timeout=timeout)
+    answer = run_worker({"path": os.fsdecode(path), "num_frames": 0}, timeout=timeout)
     return VideoInfo(**answer.facts["info"])

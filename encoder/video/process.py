@@ -33,7 +33,8 @@ DECORD_SHARE = 0.5
 """Of the time left when decord starts: it is known to hang, and PyAV must still have time for the file after it."""
 WATCH_EVERY = 0.05
 
-WORKER = [sys.executable, "-m", "encoder.video.worker"]
+WORKER = [sys.executable, "-P", "-m", "encoder.video.worker"]
+"""-P: modules come from the repository and the environment, never from the folder where the user happens to be."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import sys
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,8 @@ def _limit_this_process(seconds: float) -> None:
     ]:
         hard = resource.getrlimit(what)[1]
         value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(what, (value, value))
+        with suppress(OSError, ValueError):  # some systems have no such limit; the parent watches all the same
+            resource.setrlimit(what, (value, value))
 
 
 if __name__ == "__main__":

@@ -191,3 +191,11 @@ def test_mutants_neither_crash_nor_hang(make_clip: Clip, tmp_path: Path) -> None
             messages.append(str(error))
     assert all(message.endswith(".") for message in messages)  # sentences, not a library's complaints
     assert read_frames(seeds[0], 2).info.num_frames == 12
+
+
+def test_modules_beside_the_video_are_not_run(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of downloads may hold a numpy.py."""
+    monkeypatch.chdir(clip.parent)
+    for name in ("numpy.py", "av.py", "json.py"):
+        Path(name).write_text("raise SystemExit(1)")
+    assert read_frames(clip.name, 2).info.num_frames == 30
