@@ -28,7 +28,7 @@ ARGUMENTS = [
 ]
 START = 180.0
 """Seconds within which the server must be ready; the first start of all converts the language model."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds within which a video is read or an answer is written, on a machine that does other work besides."""
 WATCH = """
 window.statuses = []; window.answers = [];
