@@ -1,0 +1,221 @@
+"""Alignment: make tower and text tower one image-language model, then teach the branch to add to it.
+
+Two losses on the same heads. `HeadsTask` trains the two heads alone on single frames, with batches as large as a
+contrastive loss likes them. `BranchTask` trains branch and heads on whole clips: real ones, and pseudo-clips made of two
+pictures, whose caption tells them in order and whose strongest negative is the same pair in the other order.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from encoder.backbones.base import TextFeatures
+from encoder.model import MugSTAN
+from training.data.features import FeatureCache
+from training.engine.loop import StepOutput
+from training.tasks.contrastive import contrastive_loss, recall_at_1
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A cached medium and its captions."""
+
+    file: Path
+    captions: tuple[str, ...]
+    is_video: bool
+
+
+class Temperature(nn.Module):
+    """A learned multiplier of similarities, as CLIP's logit scale."""
+
+    def __init__(self, initial: float = 20.0) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(initial).log())
+
+    def forward(self, similarity: Tensor) -> Tensor:
+        return similarity * self.log_scale.exp().clamp(max=100.0)
+
+
+class HeadsTask:
+    """Contrastive loss of single frames and sentences through the two heads; everything under them is precomputed."""
+
+    def __init__(
+        self,
+        encoder: MugSTAN,
+        train: "FrameTable",
+        val: "FrameTable",
+        *,
+        batch_size: int,
+        lr: float,
+        dropout: float,
+        seed: int,
+    ) -> None:
+        self.vision_head, self.text_head = encoder.backbone.vision_head, encoder.backbone.text_head
+        self.temperature = Temperature()
+        self.module = nn.ModuleDict({"vision": self.vision_head, "text": self.text_head, "temperature": self.temperature})
+        self.train, self.val = train, val
+        self.batch_size, self.lr, self.dropout, self.seed = batch_size, lr, dropout, seed
+
+    def parameter_groups(self) -> list[dict]:
+        return [{"params": list(self.module.parameters()), "lr": self.lr, "weight_decay": 0.1}]
+
+    def loss(self, step: int) -> StepOutput:
+        rng = random.Random(f"{self.seed}-heads-{step}")
+        frames, sentences = self.train.draw(rng, self.batch_size)
+        frames, sentences = (nn.functional.dropout(x, self.dropout) for x in (frames, sentences))
+        similarity = _cosine(self.text_head(sentences), self.vision_head(frames))
+        return StepOutput(contrastive_loss(self.temperature(similarity)), tokens=len(frames))
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        frames, sentences = self.val.first()
+        similarity = _cosine(self.text_head(sentences), self.vision_head(frames))
+        return {"text_to_image_R@1": recall_at_1(similarity), "image_to_text_R@1": recall_at_1(similarity.T)}
+
+
+class FrameTable:
+    """Frames (F, 2D) and sentence states (C, D) of many media, drawn by medium."""
+
+    def __init__(self, frames: Sequence[Tensor], sentences: Sequence[Tensor]) -> None:
+        self.frames, self.sentences = list(frames), list(sentences)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def draw(self, rng: random.Random, size: int) -> tuple[Tensor, Tensor]:
+        """A random frame and a random caption of `size` different media."""
+        chosen = rng.sample(range(len(self)), min(size, len(self)))
+        frames = torch.stack([self.frames[i][rng.randrange(len(self.frames[i]))] for i in chosen])
+        return frames.float(), torch.stack([self.sentences[i][rng.randrange(len(self.sentences[i]))] for i in chosen]).float()
+
+    def first(self) -> tuple[Tensor, Tensor]:
+        """The middle frame and the first caption of every medium."""
+        frames = torch.stack([f[len(f) // 2] for f in self.frames])
+        return frames.float(), torch.stack([s[0] for s in self.sentences]).float()
+
+
+class BranchTask:
+    """Contrastive loss of clips and captions through branch and heads, plain and Mug similarity in equal parts."""
+
+    def __init__(
+        self,
+        encoder: MugSTAN,
+        words: "WordStates",
+        train: list[Medium],
+        val: list[Medium],
+        *,
+        batch_size: int,
+        num_frames: int,
+        lr: float,
+        seed: int,
+    ) -> None:
+        self.encoder, self.words = encoder, words
+        self.temperature = Temperature()
+        self.module = nn.ModuleDict({
+            "branch": encoder.branch, "vision": encoder.backbone.vision_head, "text": encoder.backbone.text_head,
+            "temperature": self.temperature,
+        })  # fmt: skip
+        self.pictures = [m for m in train if not m.is_video]
+        self.clips = [m for m in train if m.is_video]
+        self.val = [m for m in val if m.is_video]
+        self.batch_size, self.num_frames, self.lr, self.seed = batch_size, num_frames, lr, seed
+
+    def parameter_groups(self) -> list[dict]:
+        scale = list(self.encoder.branch.output_fusion.parameters())
+        branch = [p for p in self.encoder.branch.parameters() if all(p is not s for s in scale)]
+        heads = [*self.module["vision"].parameters(), *self.module["text"].parameters(), *self.temperature.parameters()]
+        return [
+            {"params": branch, "lr": self.lr, "weight_decay": 0.05},
+            {"params": scale, "lr": 20 * self.lr, "weight_decay": 0.0},
+            {"params": heads, "lr": self.lr, "weight_decay": 0.05},
+        ]
+
+    def loss(self, step: int) -> StepOutput:
+        rng = random.Random(f"{self.seed}-branch-{step}")
+        kind = step % 3
+        if kind == 0:
+            states, captions = self._pictures(rng)
+        elif kind == 1:
+            states, captions = self._clips(rng)
+        else:
+            states, captions = self._pseudo_clips(rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            video = self.encoder.encode_states(states)
+        text = self.words(captions)
+        plain = self.encoder.similarity(text, video, "plain")
+        mug = self.encoder.similarity(text, video, "mug_simple")
+        loss = (contrastive_loss(self.temperature(plain)) + contrastive_loss(self.temperature(mug))) / 2
+        return StepOutput(loss, tokens=states.shape[1] * states.shape[2], metrics={f"loss_{('pictures', 'clips', 'pseudo_clips')[kind]}": loss.item()})
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """R@1 on held-out real clips, with and without the branch's addition, and how often the order of a pair is told."""
+        self.encoder.eval()
+        states = torch.stack([FeatureCache.load(m.file) for m in self.val], dim=1).float()
+        video = self.encoder.encode_states(states)
+        text = self.words([m.captions[0] for m in self.val])
+        rng = random.Random("order")
+        pairs, captions = self._pseudo_clips(rng, size=64)
+        similarity = self.encoder.similarity(self.words(captions), self.encoder.encode_states(pairs), "plain")
+        own, other = similarity.diagonal(), similarity[torch.arange(64), torch.arange(64) ^ 1]
+        self.encoder.train()
+        return {
+            "clip_R@1_plain": recall_at_1(self.encoder.similarity(text, video, "plain")),
+            "clip_R@1_mug": recall_at_1(self.encoder.similarity(text, video, "mug_simple")),
+            "order": (own > other).float().mean().item(),
+            "scale": self.encoder.branch.output_fusion.scale.abs().mean().item(),
+        }
+
+    def _pictures(self, rng: random.Random) -> tuple[Tensor, list[str]]:
+        return self._load(rng, rng.sample(self.pictures, min(4 * self.batch_size, len(self.pictures))))
+
+    def _clips(self, rng: random.Random) -> tuple[Tensor, list[str]]:
+        return self._load(rng, rng.sample(self.clips, min(self.batch_size, len(self.clips))))
+
+    def _load(self, rng: random.Random, media: list[Medium]) -> tuple[Tensor, list[str]]:
+        states = torch.stack([FeatureCache.load(m.file) for m in media], dim=1).float()  # (d, B, T, 1 + L, D)
+        return states, [rng.choice(m.captions) for m in media]
+
+    def _pseudo_clips(self, rng: random.Random, size: int | None = None) -> tuple[Tensor, list[str]]:
+        """Clips 2i and 2i + 1 show the same two pictures in both orders; the cut falls anywhere."""
+        clips, captions = [], []
+        for _ in range((size or self.batch_size) // 2):
+            first, second = rng.sample(self.pictures, 2)
+            cut = rng.randrange(2, self.num_frames - 1)
+            a, b = FeatureCache.load(first.file), FeatureCache.load(second.file)
+            told_a, told_b = rng.choice(first.captions), rng.choice(second.captions)
+            clips += [self._joined(a, b, cut), self._joined(b, a, self.num_frames - cut)]
+            captions += [f"First: {told_a} Then: {told_b}", f"First: {told_b} Then: {told_a}"]
+        return torch.stack(clips, dim=1).float(), captions
+
+    def _joined(self, a: Tensor, b: Tensor, cut: int) -> Tensor:
+        return torch.cat([a.expand(-1, cut, -1, -1), b.expand(-1, self.num_frames - cut, -1, -1)], dim=1)
+
+
+class WordStates:
+    """Captions -> TextFeatures: the frozen text tower, then the trained head."""
+
+    def __init__(self, encoder: MugSTAN, tokenize) -> None:  # noqa: ANN001 (a transformers tokenizer, known only below)
+        self.encoder, self.tokenize = encoder, tokenize
+
+    def __call__(self, captions: list[str]) -> TextFeatures:
+        hidden, mask = self._tower(captions)
+        return self.encoder.backbone.finish_text(hidden, mask)
+
+    def sentence_states(self, captions: list[str]) -> Tensor:
+        """(captions, D): the mean over each sentence's words, before the head."""
+        hidden, mask = self._tower(captions)
+        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+    @torch.no_grad()
+    def _tower(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        batch = self.tokenize(captions, padding=True, truncation=True, max_length=64, return_tensors="pt")
+        return self.encoder.backbone.text(**batch).last_hidden_state, batch["attention_mask"]
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    return nn.functional.normalize(a, dim=-1) @ nn.functional.normalize(b, dim=-1).T

@@ -1,0 +1,173 @@
+"""Stage 1: projector and LoRA learn captions (later questions too) from pooled features of the frozen encoder.
+
+Two losses. The likelihood of a medium's own captions; and, since a small LLM lowers that loss most easily by learning
+the habits of captions, a ranking loss: the same caption must be likelier with its own video than with another one.
+"""
+
+import random
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bridge.projectors import Projector
+from bridge.prompt import render
+from training.data.packs import Pack, PackedBatch, collate, make_pack
+from training.data.pooled import PooledMedium
+from training.data.questions import CAPTION_QUESTIONS
+from training.engine.loop import StepOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeSettings:
+    """How batches are drawn and losses weighed."""
+
+    system: str
+    batch_size: int
+    clip_share: float
+    captions_per_medium: int
+    still_clip_share: float
+    """Share of pictures that are shown as a clip of equal frames."""
+    blind_share: float
+    """Share of packs without the video: the LLM keeps a fair idea of captions as such."""
+    qa_from: int
+    """First step with questions."""
+    qa_share: float
+    ranking_weight: float
+    ranking_scale: float
+    num_frames: int
+    projector_lr: float
+    lora_lr: float
+    seed: int
+
+
+class BridgeTask:
+    """`llm` is a causal LM whose trainable parameters are its adapter's."""
+
+    def __init__(
+        self, projector: Projector, llm: nn.Module, tokenizer, train: list[PooledMedium], val: list[PooledMedium], settings: BridgeSettings  # noqa: ANN001
+    ) -> None:
+        self.projector, self.llm, self.tokenizer, self.settings = projector, llm, tokenizer, settings
+        self.module = nn.ModuleDict({"projector": projector, "llm": llm})
+        self.pictures = [m for m in train if not m.is_video and m.captions]
+        self.clips = [m for m in train if m.is_video and m.captions]
+        self.val = [m for m in val if m.is_video and m.captions][:48] or val[:48]
+
+    def parameter_groups(self) -> list[dict]:
+        adapter = [p for p in self.llm.parameters() if p.requires_grad]
+        return [
+            {"params": list(self.projector.parameters()), "lr": self.settings.projector_lr, "weight_decay": 0.01},
+            {"params": adapter, "lr": self.settings.lora_lr, "weight_decay": 0.01},
+        ]
+
+    def loss(self, step: int) -> StepOutput:
+        s = self.settings
+        rng = random.Random(f"{s.seed}-bridge-{step}")
+        media = self._draw(rng)
+        asking = step >= s.qa_from
+        packs, pooled, own, foreign, sighted = [], [], {}, {}, set()
+        count = 0
+        chosen = [rng.sample(m.captions, min(s.captions_per_medium, len(m.captions))) for m in media]
+        for i, medium in enumerate(media):
+            tokens = self._as_shown(rng, medium)
+            blind = rng.random() < s.blind_share
+            slots = 0 if blind else len(tokens)
+            if asking and medium.qa and rng.random() < s.qa_share:
+                pairs = rng.sample(medium.qa, min(3, len(medium.qa)))
+                packs.append(self._pack(pairs, slots))
+                count += len(pairs)
+            else:
+                question = rng.choice(CAPTION_QUESTIONS)
+                other = (i + 1) % len(media)
+                packs.append(self._pack([(question, c) for c in [*chosen[i], chosen[other][0]]], slots))
+                own[i], foreign[other] = count, count + len(chosen[i])
+                count += len(chosen[i]) + 1
+                sighted |= set() if blind else {i}
+            if not blind:
+                pooled.append(tokens)
+        batch = collate(packs, self._pad)
+        likelihood = self._log_likelihood(batch, pooled)
+        lengths = torch.bincount(batch.branch, minlength=count)
+        sums = torch.zeros(count).index_add(0, batch.branch, likelihood)
+        wrong = torch.tensor(sorted(foreign.values()), dtype=torch.long)
+        mine = torch.ones(count, dtype=torch.bool)
+        mine[wrong] = False
+        caption_loss = -sums[mine].sum() / lengths[mine].sum()
+        pairs = [(own[j], foreign[j]) for j in foreign if j in own and j in sighted]
+        mean = sums / lengths
+        if pairs:
+            a, b = torch.tensor(pairs).T
+            gap = mean[a] - mean[b]
+            ranking = F.softplus(-s.ranking_scale * gap).mean()
+            metrics = {"loss_captions": caption_loss.item(), "loss_ranking": ranking.item(), "gap": gap.mean().item()}
+        else:
+            ranking, metrics = sums.new_zeros(()), {"loss_captions": caption_loss.item()}
+        return StepOutput(caption_loss + s.ranking_weight * ranking, batch.input_ids.numel(), metrics)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Four-way caption choice on held-out clips, as the evaluation scores it, with the right and with a wrong video."""
+        self.llm.eval()
+        rng = random.Random("validation")
+        right = wrong = 0
+        own = []
+        for i, medium in enumerate(self.val):
+            others = rng.sample([m for m in self.val if m is not medium], 3)
+            options = [medium.captions[0], *[m.captions[0] for m in others]]
+            pairs = [(CAPTION_QUESTIONS[2], c) for c in options]
+            shown, strange = medium.pooled, self.val[(i + 7) % len(self.val)].pooled
+            batch = collate([self._pack(pairs, len(shown)), self._pack(pairs, len(strange)), self._pack(pairs, 0)], self._pad)
+            likelihood = self._log_likelihood(batch, [shown, strange])
+            sums = torch.zeros(12).index_add(0, batch.branch, likelihood)
+            mean = (sums / torch.bincount(batch.branch)).view(3, 4)
+            right += int((mean[0] - mean[2]).argmax() == 0)
+            wrong += int((mean[1] - mean[2]).argmax() == 0)
+            own.append((mean[0] - mean[1])[0].item())
+        self.llm.train()
+        n = len(self.val)
+        return {"mcq_right_video": right / n, "mcq_wrong_video": wrong / n, "gap": sum(own) / n}
+
+    @property
+    def _pad(self) -> int:
+        return self.tokenizer.pad_token_id
+
+    def _draw(self, rng: random.Random) -> list[PooledMedium]:
+        s = self.settings
+        clips = min(round(s.clip_share * s.batch_size), len(self.clips)) if self.pictures else min(s.batch_size, len(self.clips))
+        media = rng.sample(self.clips, clips) + rng.sample(self.pictures, min(s.batch_size - clips, len(self.pictures)))
+        rng.shuffle(media)
+        return media
+
+    def _as_shown(self, rng: random.Random, medium: PooledMedium) -> Tensor:
+        if medium.is_video or rng.random() >= self.settings.still_clip_share:
+            return medium.pooled
+        return torch.cat([medium.pooled[:1].expand(self.settings.num_frames, -1), medium.pooled[1:]])
+
+    def _pack(self, pairs: list[tuple[str, str]], slots: int) -> Pack:
+        return make_pack([
+            render(
+                self.tokenizer, [{"role": "user", "content": q}, {"role": "assistant", "content": a}],
+                num_slots=slots, system=self.settings.system,
+            )
+            for q, a in pairs
+        ])  # fmt: skip
+
+    def _log_likelihood(self, batch: PackedBatch, pooled: list[Tensor]) -> Tensor:
+        """(N,) log-likelihood of each labelled token."""
+        embeds = self.llm.get_input_embeddings()(batch.input_ids)
+        if pooled:
+            video = self.projector.project(torch.cat(pooled).float())
+            embeds = embeds.masked_scatter(batch.is_video[..., None], video.to(embeds.dtype))
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = self.llm.base_model.model.model(
+                inputs_embeds=embeds, attention_mask=additive_mask(batch.mask, embeds.dtype),
+                position_ids=batch.positions, use_cache=False,
+            ).last_hidden_state  # fmt: skip
+            logits = self.llm.get_output_embeddings()(hidden[batch.row, batch.source])
+        return -F.cross_entropy(logits.float(), batch.target, reduction="none")
+
+
+def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bool (R, 1, S, S) -> 0 where a query may look, else the lowest number."""
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
