@@ -43,7 +43,11 @@ class LanguageModel:
 
 
 def load_language_model(
-    name: str, *, dtype: torch.dtype, adapter: Path | None = None, on_progress: Callable[[str], None] = lambda text: None
+    name: str,
+    *,
+    dtype: torch.dtype,
+    adapter: Path | None = None,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> LanguageModel:
     """Load `name`: a key of GGUF_WHEELS (converted once into the cache), a folder, or a hub name.
 
@@ -52,7 +56,9 @@ def load_language_model(
     source = str(_converted(name, on_progress)) if name in GGUF_WHEELS else name
     tokenizer = AutoTokenizer.from_pretrained(source)
     if not tokenizer.chat_template:
-        raise ValueError(f"expected a chat model, got '{name}' whose tokenizer has no chat template. Try its -Instruct version.")
+        raise ValueError(
+            f"expected a chat model, got '{name}' whose tokenizer has no chat template. Try its -Instruct version."
+        )
     with _no_bars():
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32 if adapter else dtype)
     if adapter:

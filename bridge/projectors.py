@@ -14,7 +14,9 @@ from encoder.model import VideoFeatures
 
 PROJECTORS: dict[str, Callable[[int, int], nn.Module]] = {
     "linear": lambda width, llm_dim: nn.Linear(width, llm_dim),
-    "mlp2x_gelu": lambda width, llm_dim: nn.Sequential(nn.Linear(width, llm_dim), nn.GELU(), nn.Linear(llm_dim, llm_dim)),
+    "mlp2x_gelu": lambda width, llm_dim: nn.Sequential(
+        nn.Linear(width, llm_dim), nn.GELU(), nn.Linear(llm_dim, llm_dim)
+    ),
 }
 
 

@@ -9,16 +9,29 @@ from pathlib import Path
 def main(argv: list[str] | None = None) -> int:
     """Parse arguments and run one task; heavy modules are imported only then."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--recipe", default=None, metavar="NAME_OR_FILE", help="a file of training/recipes, or your own TOML")
-    common.add_argument("--data", nargs="+", type=Path, required=True, metavar="FILE", help="JSONL files, see docs/DATA.md")
-    common.add_argument("--output", type=Path, required=True, metavar="RUN", help="run folder: metrics, curves, state, result")
-    common.add_argument("--features", type=Path, default=None, metavar="DIR", help="feature cache (default: the user's cache)")
+    common.add_argument(
+        "--recipe", default=None, metavar="NAME_OR_FILE", help="a file of training/recipes, or your own TOML"
+    )
+    common.add_argument(
+        "--data", nargs="+", type=Path, required=True, metavar="FILE", help="JSONL files, see docs/DATA.md"
+    )
+    common.add_argument(
+        "--output", type=Path, required=True, metavar="RUN", help="run folder: metrics, curves, state, result"
+    )
+    common.add_argument(
+        "--features", type=Path, default=None, metavar="DIR", help="feature cache (default: the user's cache)"
+    )
     common.add_argument("--resume", action="store_true", help="go on with the run in --output")
-    parser = argparse.ArgumentParser(prog="python -m training", description="Train the encoder's alignment and the bridge.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Train the encoder's alignment and the bridge."
+    )
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
     tasks.add_parser("align", parents=[common], help="mini's alignment heads and branch, contrastive")
     bridge = tasks.add_parser("bridge", parents=[common], help="projector and LoRA on captions and questions")
     bridge.add_argument("--encoder", type=Path, default=None, metavar="FOLDER", help="the encoder that align wrote")
+    bridge.add_argument(
+        "--finish", action="store_true", help="train no further: write the checkpoint of the last saved state"
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if args.task == "align":
@@ -29,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         from training.bridge import run_bridge
 
         run_bridge(
-            args.recipe or "mini-bridge", args.data, args.output, encoder_folder=args.encoder, features=args.features, resume=args.resume
+            args.recipe or "mini-bridge", args.data, args.output, encoder_folder=args.encoder, features=args.features, resume=args.resume,
+            finish=args.finish,
         )  # fmt: skip
     return 0
 

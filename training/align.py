@@ -56,7 +56,9 @@ def run_align(recipe_name: str, data: list[Path], output: Path, *, features: Pat
 
     words = WordStates(encoder, text_tokenizer())
     tables = {
-        split: FrameTable(*_precomputed(encoder, words, samples, files, indices, output / f"precomputed-{split}.safetensors"))
+        split: FrameTable(
+            *_precomputed(encoder, words, samples, files, indices, output / f"precomputed-{split}.safetensors")
+        )
         for split, indices in splits.items()
     }
     encoder.requires_grad_(False)
@@ -66,10 +68,15 @@ def run_align(recipe_name: str, data: list[Path], output: Path, *, features: Pat
         encoder, tables["train"], tables["val"], batch_size=recipe.head_batch, lr=recipe.head_lr,
         dropout=recipe.head_dropout, seed=recipe.seed,
     )  # fmt: skip
-    fit(heads, LoopConfig(steps=recipe.head_steps, seed=recipe.seed), Run(output / "heads"), resume=resume, name="heads")
+    fit(
+        heads, LoopConfig(steps=recipe.head_steps, seed=recipe.seed), Run(output / "heads"), resume=resume, name="heads"
+    )
 
     encoder.branch.requires_grad_(True)
-    media = {split: [Medium(files[i], samples[i].captions, samples[i].is_video) for i in chosen] for split, chosen in splits.items()}
+    media = {
+        split: [Medium(files[i], samples[i].captions, samples[i].is_video) for i in chosen]
+        for split, chosen in splits.items()
+    }
     branch = BranchTask(
         encoder, words, media["train"], media["val"], batch_size=recipe.branch_batch, num_frames=recipe.num_frames,
         lr=recipe.branch_lr, seed=recipe.seed,
@@ -93,7 +100,12 @@ def cached_samples(
 
 @torch.inference_mode()
 def _precomputed(
-    encoder: MugSTAN, words: WordStates, samples: dict[int, Sample], files: dict[int, Path], indices: list[int], path: Path
+    encoder: MugSTAN,
+    words: WordStates,
+    samples: dict[int, Sample],
+    files: dict[int, Path],
+    indices: list[int],
+    path: Path,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What the heads receive: (T, 2D) of every medium and (captions, D) of its sentences."""
     if not path.exists():

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tqdm import tqdm
 
+from bridge.checkpoint import CheckpointConfig, EncoderPart, LLMPart, ProjectorPart, save_checkpoint
 from bridge.language_model import load_language_model
 from bridge.projectors import Projector
 from encoder.checkpoints import load_encoder
@@ -58,9 +59,19 @@ class BridgeRecipe:
 
 
 def run_bridge(
-    recipe_name: str, data: list[Path], output: Path, *, encoder_folder: Path | None, features: Path | None, resume: bool
+    recipe_name: str,
+    data: list[Path],
+    output: Path,
+    *,
+    encoder_folder: Path | None,
+    features: Path | None,
+    resume: bool,
+    finish: bool = False,
 ) -> None:
-    """Train projector and LoRA; writes output/checkpoint, a folder that --model opens."""
+    """Train projector and LoRA; writes output/checkpoint, a folder that --model opens.
+
+    `finish` trains no further and writes the checkpoint from the last saved state.
+    """
     recipe = load_recipe(recipe_name, BridgeRecipe)
     torch.set_num_threads(recipe.threads)
     output.mkdir(parents=True, exist_ok=True)
@@ -84,11 +95,15 @@ def run_bridge(
         projector, embeddings, Tokenize(language_model.tokenizer), [m for m in media["train"] if m.captions],
         [m for m in media["val"] if m.captions], batch_size=recipe.word_batch, lr=recipe.word_lr, seed=recipe.seed,
     )  # fmt: skip
-    fit(words, LoopConfig(steps=recipe.word_steps, seed=recipe.seed), Run(output / "words"), resume=resume, name="words")
+    fit(
+        words, LoopConfig(steps=recipe.word_steps, seed=recipe.seed), Run(output / "words"), resume=resume, name="words"
+    )
 
     language_model.model.requires_grad_(False)
     torch.manual_seed(recipe.seed)
-    lora = LoraConfig(r=recipe.lora_rank, lora_alpha=2 * recipe.lora_rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
+    lora = LoraConfig(
+        r=recipe.lora_rank, lora_alpha=2 * recipe.lora_rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
+    )
     adapted = get_peft_model(language_model.model, lora)
     settings = BridgeSettings(**{name: getattr(recipe, name) for name in BridgeSettings.__dataclass_fields__})
     task = BridgeTask(projector, adapted, language_model.tokenizer, media["train"], media["val"], settings)
@@ -96,4 +111,18 @@ def run_bridge(
         steps=recipe.steps, warmup=recipe.warmup, save_every=recipe.save_every, validate_every=recipe.validate_every,
         seed=recipe.seed,
     )  # fmt: skip
-    fit(task, config, Run(output / "bridge"), resume=resume, name="bridge")
+    run = Run(output / "bridge")
+    if finish:
+        step = run.restore(task.module, torch.optim.AdamW(task.parameter_groups()))
+    else:
+        fit(task, config, run, resume=resume, name="bridge")
+        step = recipe.steps
+    save_checkpoint(
+        output / "checkpoint",
+        config=CheckpointConfig(
+            preset="mini", encoder=EncoderPart(preset=recipe.encoder), llm=LLMPart(name=recipe.llm),
+            projector=ProjectorPart(net=recipe.projector, grid=recipe.grid), num_frames=recipe.num_frames,
+            system=recipe.system, step=step,
+        ),
+        encoder=encoder, projector=projector, adapter=adapted,
+    )  # fmt: skip

@@ -118,10 +118,13 @@ def pixels() -> torch.Tensor:
 
 @pytest.fixture
 def say(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
-    """Make the LLM answer with given ids: its logits favour the next of them at each call, the last one again and again."""
+    """Make the LLM answer with given ids: its logits favour the next of them at each call, the last one again and
+    again. No ids: it speaks for itself again."""
+
+    forward = model.llm.forward
 
     def script(ids: list[int]) -> None:
-        forward, waiting = model.llm.forward, list(ids)
+        waiting = list(ids)
 
         def scripted(*args: object, **kwargs: object) -> object:
             out = forward(*args, **kwargs)
@@ -129,6 +132,6 @@ def say(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> Callable[
             out.logits[..., waiting.pop(0) if len(waiting) > 1 else waiting[0]] = 50.0
             return out
 
-        monkeypatch.setattr(model.llm, "forward", scripted)
+        monkeypatch.setattr(model.llm, "forward", scripted if ids else forward)
 
     return script

@@ -66,7 +66,9 @@ def warmup_cosine(step: int, *, warmup: int, total: int) -> float:
 def fit(task: Task, config: LoopConfig, run: Run, *, resume: bool, name: str) -> None:
     """Train to `config.steps`. Raises FileExistsError when the run folder is in use and `resume` is not asked for."""
     if run.state_file.exists() and not resume:
-        raise FileExistsError(f"{run.folder} holds a run already. Add --resume to go on with it, or choose another --output.")
+        raise FileExistsError(
+            f"{run.folder} holds a run already. Add --resume to go on with it, or choose another --output."
+        )
     run.folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(task.parameter_groups(), betas=(0.9, 0.98))
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -95,7 +97,16 @@ def fit(task: Task, config: LoopConfig, run: Run, *, resume: bool, name: str) ->
             speed = tokens / (time.perf_counter() - since)
             since, tokens = time.perf_counter(), 0
             bar.set_postfix_str(f"loss {out.loss.item():.3f}, {speed:.0f} tokens/s")
-            run.log({"step": done, "loss": out.loss.item(), "grad_norm": norm.item(), "lr_share": share, "tokens_per_second": speed, **out.metrics})
+            run.log(
+                {
+                    "step": done,
+                    "loss": out.loss.item(),
+                    "grad_norm": norm.item(),
+                    "lr_share": share,
+                    "tokens_per_second": speed,
+                    **out.metrics,
+                }
+            )
         if done % config.validate_every == 0 or last:
             run.log({"step": done, **{f"val_{k}": v for k, v in task.validate().items()}})
             since = time.perf_counter()

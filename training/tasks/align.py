@@ -56,7 +56,9 @@ class HeadsTask:
     ) -> None:
         self.vision_head, self.text_head = encoder.backbone.vision_head, encoder.backbone.text_head
         self.temperature = Temperature()
-        self.module = nn.ModuleDict({"vision": self.vision_head, "text": self.text_head, "temperature": self.temperature})
+        self.module = nn.ModuleDict(
+            {"vision": self.vision_head, "text": self.text_head, "temperature": self.temperature}
+        )
         self.train, self.val = train, val
         self.batch_size, self.lr, self.dropout, self.seed = batch_size, lr, dropout, seed
 
@@ -90,7 +92,9 @@ class FrameTable:
         """A random frame and a random caption of `size` different media."""
         chosen = rng.sample(range(len(self)), min(size, len(self)))
         frames = torch.stack([self.frames[i][rng.randrange(len(self.frames[i]))] for i in chosen])
-        return frames.float(), torch.stack([self.sentences[i][rng.randrange(len(self.sentences[i]))] for i in chosen]).float()
+        return frames.float(), torch.stack(
+            [self.sentences[i][rng.randrange(len(self.sentences[i]))] for i in chosen]
+        ).float()
 
     def first(self) -> tuple[Tensor, Tensor]:
         """The middle frame and the first caption of every medium."""
@@ -149,7 +153,11 @@ class BranchTask:
         plain = self.encoder.similarity(text, video, "plain")
         mug = self.encoder.similarity(text, video, "mug_simple")
         loss = (contrastive_loss(self.temperature(plain)) + contrastive_loss(self.temperature(mug))) / 2
-        return StepOutput(loss, tokens=states.shape[1] * states.shape[2], metrics={f"loss_{('pictures', 'clips', 'pseudo_clips')[kind]}": loss.item()})
+        return StepOutput(
+            loss,
+            tokens=states.shape[1] * states.shape[2],
+            metrics={f"loss_{('pictures', 'clips', 'pseudo_clips')[kind]}": loss.item()},
+        )
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

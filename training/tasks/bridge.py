@@ -46,7 +46,13 @@ class BridgeTask:
     """`llm` is a causal LM whose trainable parameters are its adapter's."""
 
     def __init__(
-        self, projector: Projector, llm: nn.Module, tokenizer, train: list[PooledMedium], val: list[PooledMedium], settings: BridgeSettings  # noqa: ANN001
+        self,
+        projector: Projector,
+        llm: nn.Module,
+        tokenizer,
+        train: list[PooledMedium],
+        val: list[PooledMedium],
+        settings: BridgeSettings,  # noqa: ANN001
     ) -> None:
         self.projector, self.llm, self.tokenizer, self.settings = projector, llm, tokenizer, settings
         self.module = nn.ModuleDict({"projector": projector, "llm": llm})
@@ -117,7 +123,9 @@ class BridgeTask:
             options = [medium.captions[0], *[m.captions[0] for m in others]]
             pairs = [(CAPTION_QUESTIONS[2], c) for c in options]
             shown, strange = medium.pooled, self.val[(i + 7) % len(self.val)].pooled
-            batch = collate([self._pack(pairs, len(shown)), self._pack(pairs, len(strange)), self._pack(pairs, 0)], self._pad)
+            batch = collate(
+                [self._pack(pairs, len(shown)), self._pack(pairs, len(strange)), self._pack(pairs, 0)], self._pad
+            )
             likelihood = self._log_likelihood(batch, [shown, strange])
             sums = torch.zeros(12).index_add(0, batch.branch, likelihood)
             mean = (sums / torch.bincount(batch.branch)).view(3, 4)
@@ -134,7 +142,11 @@ class BridgeTask:
 
     def _draw(self, rng: random.Random) -> list[PooledMedium]:
         s = self.settings
-        clips = min(round(s.clip_share * s.batch_size), len(self.clips)) if self.pictures else min(s.batch_size, len(self.clips))
+        clips = (
+            min(round(s.clip_share * s.batch_size), len(self.clips))
+            if self.pictures
+            else min(s.batch_size, len(self.clips))
+        )
         media = rng.sample(self.clips, clips) + rng.sample(self.pictures, min(s.batch_size - clips, len(self.pictures)))
         rng.shuffle(media)
         return media
