@@ -6,6 +6,7 @@ the habits of captions, a ranking loss: the same caption must be likelier with i
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,10 +50,10 @@ class BridgeTask:
         self,
         projector: Projector,
         llm: nn.Module,
-        tokenizer,
+        tokenizer: Any,
         train: list[PooledMedium],
         val: list[PooledMedium],
-        settings: BridgeSettings,  # noqa: ANN001
+        settings: BridgeSettings,
     ) -> None:
         self.projector, self.llm, self.tokenizer, self.settings = projector, llm, tokenizer, settings
         self.module = nn.ModuleDict({"projector": projector, "llm": llm})
