@@ -16,7 +16,7 @@ from encoder.model import MugSTAN
 from encoder.presets import create_encoder
 from encoder.runtime import cache_dir
 from training.data.features import FeatureCache, cache_features
-from training.data.jsonl import Sample, read_samples
+from training.data.jsonl import DataError, Sample, read_samples
 from training.engine.loop import LoopConfig, fit
 from training.engine.run import Run
 from training.recipe import describe, load_recipe
@@ -32,11 +32,11 @@ class AlignRecipe:
     encoder: str = "mini"
     num_frames: int = 8
     threads: int = 2
-    head_steps: int = 1500
+    head_steps: int = 250
     head_batch: int = 1024
     head_lr: float = 1e-3
-    head_dropout: float = 0.2
-    branch_steps: int = 150
+    head_dropout: float = 0.4
+    branch_steps: int = 40
     branch_batch: int = 32
     branch_lr: float = 1e-4
     seed: int = 0
@@ -48,10 +48,16 @@ def run_align(recipe_name: str, data: list[Path], output: Path, *, features: Pat
     torch.set_num_threads(recipe.threads)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.json").write_text(json.dumps(describe(recipe) | {"data": [str(p) for p in data]}, indent=2))
+    torch.manual_seed(recipe.seed)  # heads and branch start the same in every run
     encoder = create_encoder(recipe.encoder)
     samples, files = cached_samples(data, encoder, recipe.encoder, recipe.num_frames, features)
     samples = {i: s for i, s in samples.items() if s.captions}
     splits = {split: [i for i in samples if i in files and samples[i].split == split] for split in ("train", "val")}
+    if len(splits["train"]) < 2:
+        raise DataError(
+            f"expected at least two readable media with captions in the train split, got {len(splits['train'])} of "
+            f"{len(samples)}. The lines above say which could not be read."
+        )
     log.info("%d media to learn from, %d held out", len(splits["train"]), len(splits["val"]))
 
     words = WordStates(encoder, text_tokenizer())

@@ -14,6 +14,7 @@ from bridge.language_model import load_language_model
 from bridge.projectors import Projector
 from encoder.checkpoints import load_encoder
 from training.align import cached_samples
+from training.data.jsonl import DataError
 from training.data.pooled import pool_media
 from training.engine.loop import LoopConfig, fit
 from training.engine.run import Run
@@ -26,36 +27,24 @@ LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class BridgeRecipe:
-    """Lengths in steps, sizes in media."""
+class BridgeRecipe(BridgeSettings):
+    """What to train, and for how long; lengths in steps."""
 
+    preset: str = "mini"
+    """The name that the chat model carries."""
     encoder: str = "mini"
     llm: str = "smollm2-135m-instruct"
-    system: str = "Answer questions about the video."
     projector: str = "mlp2x_gelu"
     grid: int = 3
-    num_frames: int = 8
     threads: int = 2
     word_steps: int = 800
     word_batch: int = 256
     word_lr: float = 1e-3
     steps: int = 1500
     warmup: int = 50
-    batch_size: int = 16
-    clip_share: float = 0.25
-    captions_per_medium: int = 2
-    still_clip_share: float = 0.2
-    blind_share: float = 0.1
-    qa_from: int = 1000
-    qa_share: float = 0.5
-    ranking_weight: float = 1.0
-    ranking_scale: float = 4.0
-    projector_lr: float = 3e-4
-    lora_lr: float = 5e-4
     lora_rank: int = 32
     save_every: int = 50
     validate_every: int = 150
-    seed: int = 0
 
 
 def run_bridge(
@@ -70,15 +59,21 @@ def run_bridge(
 ) -> None:
     """Train projector and LoRA; writes output/checkpoint, a folder that --model opens.
 
-    `finish` trains no further and writes the checkpoint from the last saved state.
+    `finish` trains no further and writes the checkpoint of the last saved state; FileNotFoundError where there is none.
     """
     recipe = load_recipe(recipe_name, BridgeRecipe)
+    run = Run(output / "bridge")
+    if finish and not run.state_file.exists():
+        raise FileNotFoundError(
+            f"expected a saved state {run.state_file} to finish, found none. Start without --finish."
+        )
     torch.set_num_threads(recipe.threads)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.json").write_text(json.dumps(describe(recipe) | {"data": [str(p) for p in data]}, indent=2))
     encoder = load_encoder(encoder_folder or recipe.encoder)
     samples, files = cached_samples(data, encoder, recipe.encoder, recipe.num_frames, features)
     language_model = load_language_model(recipe.llm, dtype=torch.bfloat16)
+    torch.manual_seed(recipe.seed)  # projector and adapter start the same in every run
     projector = Projector(
         net=recipe.projector, grid=recipe.grid, width=encoder.backbone.width, embed_dim=encoder.backbone.embed_dim,
         llm_dim=language_model.llm_dim,
@@ -90,13 +85,19 @@ def run_bridge(
         chosen = {i: f for i, f in files.items() if samples[i].split == split}
         with tqdm(total=len(chosen), desc=f"pooling {split}", unit="medium", dynamic_ncols=True) as bar:
             media[split] = pool_media(list(samples.values()), chosen, encoder, projector.pooling, output, bar.update)
+    if sum(bool(m.captions) for m in media["train"]) < 2:
+        raise DataError("expected at least two readable media with captions in the train split. See the lines above.")
 
     words = WordsTask(
         projector, embeddings, Tokenize(language_model.tokenizer), [m for m in media["train"] if m.captions],
         [m for m in media["val"] if m.captions], batch_size=recipe.word_batch, lr=recipe.word_lr, seed=recipe.seed,
     )  # fmt: skip
     fit(
-        words, LoopConfig(steps=recipe.word_steps, seed=recipe.seed), Run(output / "words"), resume=resume, name="words"
+        words,
+        LoopConfig(steps=recipe.word_steps, seed=recipe.seed),
+        Run(output / "words"),
+        resume=resume or finish,
+        name="words",
     )
 
     language_model.model.requires_grad_(False)
@@ -105,13 +106,11 @@ def run_bridge(
         r=recipe.lora_rank, lora_alpha=2 * recipe.lora_rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
     )
     adapted = get_peft_model(language_model.model, lora)
-    settings = BridgeSettings(**{name: getattr(recipe, name) for name in BridgeSettings.__dataclass_fields__})
-    task = BridgeTask(projector, adapted, language_model.tokenizer, media["train"], media["val"], settings)
+    task = BridgeTask(projector, adapted, language_model.tokenizer, media["train"], media["val"], recipe)
     config = LoopConfig(
         steps=recipe.steps, warmup=recipe.warmup, save_every=recipe.save_every, validate_every=recipe.validate_every,
         seed=recipe.seed,
     )  # fmt: skip
-    run = Run(output / "bridge")
     if finish:
         step = run.restore(task.module, torch.optim.AdamW(task.parameter_groups()))
     else:
@@ -120,7 +119,7 @@ def run_bridge(
     save_checkpoint(
         output / "checkpoint",
         config=CheckpointConfig(
-            preset="mini", encoder=EncoderPart(preset=recipe.encoder), llm=LLMPart(name=recipe.llm),
+            preset=recipe.preset, encoder=EncoderPart(preset=recipe.encoder), llm=LLMPart(name=recipe.llm),
             projector=ProjectorPart(net=recipe.projector, grid=recipe.grid), num_frames=recipe.num_frames,
             system=recipe.system, step=step,
         ),

@@ -141,11 +141,9 @@ class _MovieReading:
         if self._may_use_decord and cost <= _DECORD_MOST and self._suits_decord(movie, index):
             unique = sorted(set(picks))
             self._announce(DECORD_STARTS)
-            try:
+            with suppress(DecordError):  # PyAV then reads it
                 read_by_decord(self._fd, self._painter.geometry, self._short_side, timeline.times, unique, self._keep)
                 return self._answer(movie, timeline, picks, picks)
-            except DecordError:
-                pass  # PyAV reads it
         return self._by_jumps(index, picks, settle=False)
 
     def _nearest(self, index: Index) -> Sampled:

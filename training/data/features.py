@@ -64,7 +64,7 @@ def cache_features(
     paths = dict(enumerate(cache.path(s) for s in samples))
     missing = [i for i, p in paths.items() if not p.exists()]
     on_progress(len(samples) - len(missing))
-    dtype = next(encoder.backbone.vision.parameters()).dtype
+    dtype = next(encoder.backbone.parameters()).dtype
     batch: list[tuple[int, Tensor]] = []
 
     def flush() -> None:

@@ -22,25 +22,26 @@ from training.engine.loop import StepOutput
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeSettings:
-    """How batches are drawn and losses weighed."""
+    """How batches are drawn and losses weighed. Sizes in media, shares from 0 to 1."""
 
-    system: str
-    batch_size: int
-    clip_share: float
-    captions_per_medium: int
-    still_clip_share: float
+    system: str = "Answer questions about the video."
+    """System prompt; it becomes part of the checkpoint."""
+    num_frames: int = 8
+    batch_size: int = 16
+    clip_share: float = 0.25
+    captions_per_medium: int = 2
+    still_clip_share: float = 0.2
     """Share of pictures that are shown as a clip of equal frames."""
-    blind_share: float
+    blind_share: float = 0.1
     """Share of packs without the video: the LLM keeps a fair idea of captions as such."""
-    qa_from: int
+    qa_from: int = 1000
     """First step with questions."""
-    qa_share: float
-    ranking_weight: float
-    ranking_scale: float
-    num_frames: int
-    projector_lr: float
-    lora_lr: float
-    seed: int
+    qa_share: float = 0.5
+    ranking_weight: float = 1.0
+    ranking_scale: float = 4.0
+    projector_lr: float = 3e-4
+    lora_lr: float = 5e-4
+    seed: int = 0
 
 
 class BridgeTask:
@@ -114,28 +115,33 @@ class BridgeTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Four-way caption choice on held-out clips, as the evaluation scores it, with the right and with a wrong video."""
+        """Caption choice on held-out media, as the evaluation scores it, with the right and with a wrong video.
+
+        Up to four captions to choose from; without two held-out media there is nothing to choose, and no value.
+        """
+        if len(self.val) < 2:
+            return {}
         self.llm.eval()
         rng = random.Random("validation")
         right = wrong = 0
-        own = []
+        gaps = []
         for i, medium in enumerate(self.val):
-            others = rng.sample([m for m in self.val if m is not medium], 3)
-            options = [medium.captions[0], *[m.captions[0] for m in others]]
+            others = [m for m in self.val if m is not medium]
+            options = [m.captions[0] for m in (medium, *rng.sample(others, min(3, len(others))))]
             pairs = [(CAPTION_QUESTIONS[2], c) for c in options]
-            shown, strange = medium.pooled, self.val[(i + 7) % len(self.val)].pooled
+            shown, strange = medium.pooled, others[(i + 7) % len(others)].pooled
             batch = collate(
                 [self._pack(pairs, len(shown)), self._pack(pairs, len(strange)), self._pack(pairs, 0)], self._pad
             )
             likelihood = self._log_likelihood(batch, [shown, strange])
-            sums = torch.zeros(12).index_add(0, batch.branch, likelihood)
-            mean = (sums / torch.bincount(batch.branch)).view(3, 4)
+            sums = torch.zeros(batch.num_branches).index_add(0, batch.branch, likelihood)
+            mean = (sums / torch.bincount(batch.branch)).view(3, len(options))
             right += int((mean[0] - mean[2]).argmax() == 0)
             wrong += int((mean[1] - mean[2]).argmax() == 0)
-            own.append((mean[0] - mean[1])[0].item())
+            gaps.append((mean[0] - mean[1])[0].item())
         self.llm.train()
         n = len(self.val)
-        return {"mcq_right_video": right / n, "mcq_wrong_video": wrong / n, "gap": sum(own) / n}
+        return {"mcq_right_video": right / n, "mcq_wrong_video": wrong / n, "gap": sum(gaps) / n}
 
     @property
     def _pad(self) -> int:

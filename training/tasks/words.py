@@ -7,6 +7,8 @@ other words of the training captions. The LLM then reads tokens it half knows al
 
 import random
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +62,8 @@ class WordsTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
+        if not self.val:
+            return {}
         pooled = torch.stack([m.pooled for m in self.val]).float()
         targets = self._targets([m.captions[0] for m in self.val])
         found = self._scores(pooled).topk(10, dim=-1).indices
@@ -86,7 +90,7 @@ class WordsTask:
 class Tokenize:
     """A caption's token ids as they stand inside a sentence, with the space before each word."""
 
-    def __init__(self, tokenizer) -> None:  # noqa: ANN001 (a transformers tokenizer, known only below)
+    def __init__(self, tokenizer: Callable[..., Any]) -> None:
         self.tokenizer = tokenizer
 
     def __call__(self, text: str) -> list[int]:
