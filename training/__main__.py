@@ -28,7 +28,15 @@ def main(argv: list[str] | None = None) -> int:
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
     tasks.add_parser("align", parents=[common], help="mini's alignment heads and branch, contrastive")
     bridge = tasks.add_parser("bridge", parents=[common], help="projector and LoRA on captions and questions")
-    bridge.add_argument("--encoder", type=Path, default=None, metavar="FOLDER", help="the encoder that align wrote")
+    start = bridge.add_mutually_exclusive_group()
+    start.add_argument("--encoder", type=Path, default=None, metavar="FOLDER", help="the encoder that align wrote")
+    start.add_argument(
+        "--init",
+        type=Path,
+        default=None,
+        metavar="CHECKPOINT",
+        help="start from a chat model, such as checkpoints/mini",
+    )
     bridge.add_argument(
         "--finish", action="store_true", help="train no further: write the checkpoint of the last saved state"
     )
@@ -42,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         from training.bridge import run_bridge
 
         run_bridge(
-            args.recipe or "mini-bridge", args.data, args.output, encoder_folder=args.encoder, features=args.features, resume=args.resume,
-            finish=args.finish,
+            args.recipe or "mini-bridge", args.data, args.output, encoder_folder=args.encoder, init=args.init,
+            features=args.features, resume=args.resume, finish=args.finish,
         )  # fmt: skip
     return 0
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from bridge.runtime import find_runtime
 from encoder.backbones.wheel_weights import text_tokenizer
 from encoder.checkpoints import save_encoder
 from encoder.model import MugSTAN
@@ -100,7 +101,7 @@ def cached_samples(
     samples = [sample for path in data for sample in read_samples(path)]
     cache = FeatureCache(folder=features or cache_dir() / "features", tower=f"{tower}-v1", num_frames=num_frames)
     with tqdm(total=len(samples), desc="features", unit="medium", dynamic_ncols=True) as bar:
-        files = cache_features(samples, cache, encoder, on_progress=bar.update)
+        files = cache_features(samples, cache, encoder, dtype=find_runtime().encoder_dtype, on_progress=bar.update)
     return dict(enumerate(samples)), files
 
 

@@ -6,10 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from tqdm import tqdm
 
-from bridge.checkpoint import CheckpointConfig, EncoderPart, LLMPart, ProjectorPart, save_checkpoint
+from bridge.checkpoint import (
+    ADAPTER_FOLDER,
+    BRIDGE_FILE,
+    CheckpointConfig,
+    EncoderPart,
+    LLMPart,
+    ProjectorPart,
+    load_projector,
+    read_config,
+    save_checkpoint,
+)
 from bridge.language_model import load_language_model
 from bridge.projectors import Projector
 from encoder.checkpoints import load_encoder
@@ -53,15 +64,19 @@ def run_bridge(
     output: Path,
     *,
     encoder_folder: Path | None,
+    init: Path | None = None,
     features: Path | None,
     resume: bool,
     finish: bool = False,
 ) -> None:
     """Train projector and LoRA; writes output/checkpoint, a folder that --model opens.
 
-    `finish` trains no further and writes the checkpoint of the last saved state; FileNotFoundError where there is none.
+    `init` is such a folder to start from, encoder included: the projector's first lesson is left out then. ValueError
+    where it is of another kind than the recipe. `finish` trains no further and writes the checkpoint of the last saved state; FileNotFoundError where there is none.
     """
     recipe = load_recipe(recipe_name, BridgeRecipe)
+    if init is not None:
+        _check_kind(init, recipe)
     run = Run(output / "bridge")
     if finish and not run.state_file.exists():
         raise FileNotFoundError(
@@ -70,7 +85,7 @@ def run_bridge(
     torch.set_num_threads(recipe.threads)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.json").write_text(json.dumps(describe(recipe) | {"data": [str(p) for p in data]}, indent=2))
-    encoder = load_encoder(encoder_folder or recipe.encoder)
+    encoder = load_encoder(encoder_folder or init or recipe.encoder)
     samples, files = cached_samples(data, encoder, recipe.encoder, recipe.num_frames, features)
     language_model = load_language_model(recipe.llm, dtype=torch.bfloat16)
     torch.manual_seed(recipe.seed)  # projector and adapter start the same in every run
@@ -88,24 +103,17 @@ def run_bridge(
     if sum(bool(m.captions) for m in media["train"]) < 2:
         raise DataError("expected at least two readable media with captions in the train split. See the lines above.")
 
-    words = WordsTask(
-        projector, embeddings, Tokenize(language_model.tokenizer), [m for m in media["train"] if m.captions],
-        [m for m in media["val"] if m.captions], batch_size=recipe.word_batch, lr=recipe.word_lr, seed=recipe.seed,
-    )  # fmt: skip
-    fit(
-        words,
-        LoopConfig(steps=recipe.word_steps, seed=recipe.seed),
-        Run(output / "words"),
-        resume=resume or finish,
-        name="words",
-    )
+    if init is None:
+        words = WordsTask(
+            projector, embeddings, Tokenize(language_model.tokenizer), [m for m in media["train"] if m.captions],
+            [m for m in media["val"] if m.captions], batch_size=recipe.word_batch, lr=recipe.word_lr, seed=recipe.seed,
+        )  # fmt: skip
+        lesson = LoopConfig(steps=recipe.word_steps, seed=recipe.seed)
+        fit(words, lesson, Run(output / "words"), resume=resume or finish, name="words")
+    else:
+        load_projector(projector, init / BRIDGE_FILE)
 
-    language_model.model.requires_grad_(False)
-    torch.manual_seed(recipe.seed)
-    lora = LoraConfig(
-        r=recipe.lora_rank, lora_alpha=2 * recipe.lora_rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
-    )
-    adapted = get_peft_model(language_model.model, lora)
+    adapted = _with_lora(language_model.model, recipe, init)
     task = BridgeTask(projector, adapted, language_model.tokenizer, media["train"], media["val"], recipe)
     config = LoopConfig(
         steps=recipe.steps, warmup=recipe.warmup, save_every=recipe.save_every, validate_every=recipe.validate_every,
@@ -125,3 +133,39 @@ def run_bridge(
         ),
         encoder=encoder, projector=projector, adapter=adapted,
     )  # fmt: skip
+
+
+def _with_lora(llm: nn.Module, recipe: BridgeRecipe, init: Path | None) -> PeftModel:
+    """The frozen LLM with a trainable adapter, a new one or that of `init`."""
+    llm.requires_grad_(False)
+    if init is not None:
+        return PeftModel.from_pretrained(llm, str(init / ADAPTER_FOLDER), is_trainable=True)
+    torch.manual_seed(recipe.seed)
+    lora = LoraConfig(
+        r=recipe.lora_rank, lora_alpha=2 * recipe.lora_rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
+    )
+    return get_peft_model(llm, lora)
+
+
+def _check_kind(init: Path, recipe: BridgeRecipe) -> None:
+    """Raise ValueError unless the checkpoint is made of the parts that the recipe names."""
+    config = read_config(init)
+    if lacking := [part for part in ("encoder", "bridge", "adapter") if part not in config.parts]:
+        raise ValueError(
+            f"expected a checkpoint with encoder, bridge and adapter to start from, {init} lacks {lacking}."
+        )
+    wanted = {
+        "encoder": recipe.encoder, "llm": recipe.llm, "projector": recipe.projector, "grid": recipe.grid,
+        "num_frames": recipe.num_frames, "system": recipe.system,
+    }  # fmt: skip
+    found = {
+        "encoder": config.encoder.preset, "llm": config.llm.name, "projector": config.projector.net,
+        "grid": config.projector.grid, "num_frames": config.num_frames, "system": config.system,
+    }  # fmt: skip
+    different = [
+        f"{key} is {found[key]!r} there, {wanted[key]!r} in the recipe" for key in wanted if found[key] != wanted[key]
+    ]
+    if different:
+        raise ValueError(
+            f"{init} cannot be started from: {'; '.join(different)}. Change the recipe or leave out --init."
+        )

@@ -119,6 +119,35 @@ def test_the_result_opens_as_a_chat_model(data: Path, encoder: Path) -> None:
     assert model.encode(torch.zeros(8, 3, 96, 160, dtype=torch.uint8)).shape == (1, 8 + 9, 576)
 
 
+def test_training_goes_on_from_a_chat_model(data: Path, encoder: Path, tmp_path: Path) -> None:
+    """With nothing to learn (learning rates of zero) the result is the model it started from; else it is another."""
+    start = data / "whole" / "checkpoint"
+    if not start.exists():
+        assert main(bridge_arguments(data, encoder, data / "whole")) == 0
+    files = ("encoder.safetensors", "bridge.safetensors", "adapter/adapter_model.safetensors")
+    before = {file: load_file(start / file) for file in files}
+    for rate in (0.0, 1e-3):
+        recipe = tmp_path / f"{rate}.toml"
+        recipe.write_text(BRIDGE.replace("qa_from = 3", "qa_from = 0") + f"projector_lr = {rate}\nlora_lr = {rate}\n")
+        output = tmp_path / f"run-{rate}"
+        arguments = ["--recipe", str(recipe), "--init", str(start), "--output", str(output)]
+        assert main(["bridge", *arguments, *common(data)]) == 0
+        assert not (output / "words").exists()
+        for file in files:
+            after = load_file(output / "checkpoint" / file)
+            same = all(torch.equal(after[name], before[file][name]) for name in before[file])
+            assert same == (rate == 0 or file == "encoder.safetensors"), file
+
+
+def test_a_chat_model_of_another_kind_is_no_start(data: Path, encoder: Path, tmp_path: Path) -> None:
+    if not (data / "whole" / "checkpoint").exists():
+        assert main(bridge_arguments(data, encoder, data / "whole")) == 0
+    (tmp_path / "r.toml").write_text(BRIDGE + "grid = 4\n")
+    arguments = ["--recipe", str(tmp_path / "r.toml"), "--init", str(data / "whole" / "checkpoint")]
+    with pytest.raises(ValueError, match="grid is 3 there, 4 in the recipe"):
+        main(["bridge", *arguments, "--output", str(tmp_path / "run"), *common(data)])
+
+
 def test_nothing_can_be_finished_that_was_never_started(data: Path, encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="Start without --finish"):
         main([*bridge_arguments(data, encoder, tmp_path / "none"), "--finish"])

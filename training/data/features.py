@@ -3,6 +3,7 @@
 A file is named by the content of the medium, the frames taken from it and the tower, so a changed byte is a miss.
 """
 
+import copy
 import hashlib
 import logging
 import os
@@ -57,14 +58,18 @@ def cache_features(
     cache: FeatureCache,
     encoder: MugSTAN,
     *,
+    dtype: torch.dtype = torch.float32,
     batch_frames: int = 32,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> dict[int, Path]:
-    """Fill the cache; sample index -> file, without the media that could not be read (logged, one line each)."""
+    """Fill the cache; sample index -> file, without the media that could not be read (logged, one line each).
+
+    The tower computes in `dtype`, whatever its parameters have.
+    """
     paths = dict(enumerate(cache.path(s) for s in samples))
     missing = [i for i, p in paths.items() if not p.exists()]
     on_progress(len(samples) - len(missing))
-    dtype = next(encoder.backbone.parameters()).dtype
+    tower = copy.deepcopy(encoder.backbone).to(dtype) if missing else encoder.backbone
     batch: list[tuple[int, Tensor]] = []
 
     def flush() -> None:
@@ -72,7 +77,7 @@ def cache_features(
             return
         with torch.inference_mode():
             frames = torch.cat([f for _, f in batch]).to(dtype)
-            states = encoder.backbone.frame_states(frames, encoder.branch.depth)  # (d, sum of T, 1 + L, D)
+            states = tower.frame_states(frames, encoder.branch.depth)  # (d, sum of T, 1 + L, D)
         for (index, _), part in zip(batch, states.split([len(f) for _, f in batch], dim=1), strict=True):
             cache.save(paths[index], part)
         on_progress(len(batch))

@@ -16,7 +16,7 @@ from bridge.projectors import Projector
 from bridge.prompt import render
 from training.data.packs import Pack, PackedBatch, collate, make_pack
 from training.data.pooled import PooledMedium
-from training.data.questions import CAPTION_QUESTIONS
+from training.data.questions import CAPTION_QUESTIONS, balanced, conversation, messages
 from training.engine.loop import StepOutput
 
 
@@ -37,6 +37,12 @@ class BridgeSettings:
     qa_from: int = 1000
     """First step with questions."""
     qa_share: float = 0.5
+    """Share of the media with questions that are asked some, in one conversation."""
+    qa_turns: int = 3
+    follow_up_share: float = 0.3
+    """Share of the conversations that start with a caption."""
+    keep_no: float = 0.65
+    """Share of the answers "no" that are trained on: the data hold three for two "yes"."""
     ranking_weight: float = 1.0
     ranking_scale: float = 4.0
     projector_lr: float = 3e-4
@@ -81,18 +87,17 @@ class BridgeTask:
             tokens = self._as_shown(rng, medium)
             blind = rng.random() < s.blind_share
             slots = 0 if blind else len(tokens)
-            if asking and medium.qa and rng.random() < s.qa_share:
-                pairs = rng.sample(medium.qa, min(3, len(medium.qa)))
-                packs.append(self._pack(pairs, slots))
-                count += len(pairs)
-            else:
-                question = rng.choice(CAPTION_QUESTIONS)
-                other = (i + 1) % len(media)
-                packs.append(self._pack([(question, c) for c in [*chosen[i], chosen[other][0]]], slots))
-                own[i], foreign[other] = count, count + len(chosen[i])
-                count += len(chosen[i]) + 1
-                sighted |= set() if blind else {i}
+            question = rng.choice(CAPTION_QUESTIONS)
+            other = (i + 1) % len(media)
+            talks = [[(question, c)] for c in [*chosen[i], chosen[other][0]]]
+            own[i], foreign[other] = count, count + len(chosen[i])
+            if asking and rng.random() < s.qa_share and (qa := balanced(rng, medium.qa, s.keep_no)[: s.qa_turns]):
+                after = rng.choice(medium.captions) if rng.random() < s.follow_up_share else None
+                talks.append(conversation(rng, qa, after))
+            packs.append(self._pack(talks, slots))
+            count += len(talks)
             if not blind:
+                sighted.add(i)
                 pooled.append(tokens)
         batch = collate(packs, self._pad)
         likelihood = self._log_likelihood(batch, pooled)
@@ -102,7 +107,7 @@ class BridgeTask:
         mine = torch.ones(count, dtype=torch.bool)
         mine[wrong] = False
         caption_loss = -sums[mine].sum() / lengths[mine].sum()
-        pairs = [(own[j], foreign[j]) for j in foreign if j in own and j in sighted]
+        pairs = [(own[j], foreign[j]) for j in foreign if j in sighted]
         mean = sums / lengths
         if pairs:
             a, b = torch.tensor(pairs).T
@@ -128,10 +133,10 @@ class BridgeTask:
         for i, medium in enumerate(self.val):
             others = [m for m in self.val if m is not medium]
             options = [m.captions[0] for m in (medium, *rng.sample(others, min(3, len(others))))]
-            pairs = [(CAPTION_QUESTIONS[2], c) for c in options]
+            talks = [[(CAPTION_QUESTIONS[2], c)] for c in options]
             shown, strange = medium.pooled, others[(i + 7) % len(others)].pooled
             batch = collate(
-                [self._pack(pairs, len(shown)), self._pack(pairs, len(strange)), self._pack(pairs, 0)], self._pad
+                [self._pack(talks, len(shown)), self._pack(talks, len(strange)), self._pack(talks, 0)], self._pad
             )
             likelihood = self._log_likelihood(batch, [shown, strange])
             sums = torch.zeros(batch.num_branches).index_add(0, batch.branch, likelihood)
@@ -163,14 +168,11 @@ class BridgeTask:
             return medium.pooled
         return torch.cat([medium.pooled[:1].expand(self.settings.num_frames, -1), medium.pooled[1:]])
 
-    def _pack(self, pairs: list[tuple[str, str]], slots: int) -> Pack:
-        return make_pack([
-            render(
-                self.tokenizer, [{"role": "user", "content": q}, {"role": "assistant", "content": a}],
-                num_slots=slots, system=self.settings.system,
-            )
-            for q, a in pairs
-        ])  # fmt: skip
+    def _pack(self, talks: list[list[tuple[str, str]]], slots: int) -> Pack:
+        """Each talk, a list of questions and answers, becomes a branch."""
+        return make_pack(
+            [render(self.tokenizer, messages(talk), num_slots=slots, system=self.settings.system) for talk in talks]
+        )
 
     def _log_likelihood(self, batch: PackedBatch, pooled: list[Tensor]) -> Tensor:
         """(N,) log-likelihood of each labelled token."""
