@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.machine import Machine
+    from benchmarks.questions import Saving
     from bridge import VideoChat, VideoLanguageModel
 
 FIRST_QUESTION = "What is happening in the video?"
@@ -54,7 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     note(f"Loading {args.model} ...")
     from benchmarks.clip import write_clip
     from benchmarks.machine import PeakMemory, load_average, look_at_machine
+    from benchmarks.questions import measure_saving
     from bridge import VideoChat, load_chat_model
+    from bridge.presets import model_folder
 
     load = load_average()  # before our own work adds to it
     with tempfile.TemporaryDirectory() as folder:
@@ -70,8 +73,10 @@ def main(argv: list[str] | None = None) -> int:
         for number in range(args.runs):
             note(f"round {number + 1} of {args.runs}")
             rounds.append(converse(VideoChat(model), clip))
+        note("ten questions, one by one and together")
+        saving = measure_saving(model, model_folder(args.model), clip)
     machine = look_at_machine({parameter.dtype for parameter in model.parameters()}, load=load)
-    table = render(model, rounds, machine, memory=memory.gigabytes, loading=loading)
+    table = render(model, rounds, machine, saving, memory=memory.gigabytes, loading=loading)
     sys.stdout.write(table)
     if "output" in args:
         args.output.write_text(f"{HEADER}\n{table}", encoding="utf-8")
@@ -108,7 +113,13 @@ def converse(chat: "VideoChat", clip: Path) -> Round:
 
 
 def render(
-    model: "VideoLanguageModel", rounds: list[Round], machine: "Machine", *, memory: float, loading: float
+    model: "VideoLanguageModel",
+    rounds: list[Round],
+    machine: "Machine",
+    saving: "Saving",
+    *,
+    memory: float,
+    loading: float,
 ) -> str:
     """The two tables, in Markdown."""
     speed = median(rounds, "tokens_per_second")
@@ -120,6 +131,10 @@ def render(
         ("first token of the first answer", f"{median(rounds, 'first_token'):.2f} s"),
         ("first token of a follow-up", f"{median(rounds, 'follow_up'):.2f} s"),
         ("tokens a second", f"{speed:.1f}"),
+        (
+            "ten questions of four options about one video",
+            f"{saving.together:.1f} s together, {saving.one_by_one:.1f} s one by one: {saving.factor:.1f} times as fast",
+        ),
         ("peak memory, the decoding process included", f"{memory:.2f} GB"),
     ]
     theirs = [

@@ -48,13 +48,13 @@ class VideoLanguageModel(nn.Module):
         )
 
     @torch.inference_mode()
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: Tensor, *, branch: bool = True) -> Tensor:
         """Frames uint8 (T, 3, H, W) -> video tokens (1, M, llm_dim)."""
         parameter = next(self.encoder.backbone.parameters())
         video = self.encoder.backbone.transform(pixels.to(parameter.device))[None].to(parameter.dtype)
         reduced = self.encoder_dtype != parameter.dtype
         with torch.autocast(parameter.device.type, self.encoder_dtype, enabled=reduced):
-            features = self.encoder.encode_video(video)
+            features = self.encoder.encode_video(video, branch=branch)
         return self.projector(VideoFeatures(*(f.to(self.projector.center.dtype) for f in vars(features).values())))
 
     def embed(self, prompt: Prompt, video: Tensor | None) -> Tensor:

@@ -34,14 +34,15 @@ class MugSTAN(nn.Module):
         states = self.backbone.frame_states(rearrange(video, "b t c h w -> (b t) c h w"), self.branch.depth)
         return rearrange(states, "d (b t) n w -> d b t n w", b=video.shape[0])
 
-    def encode_states(self, states: Tensor) -> VideoFeatures:
-        """Tower states (d, B, T, 1 + L, D) -> VideoFeatures."""
-        tokens, frames = self.backbone.finish(self.branch(states, *self.backbone.branch_positions()))
+    def encode_states(self, states: Tensor, *, branch: bool = True) -> VideoFeatures:
+        """Tower states (d, B, T, 1 + L, D) -> VideoFeatures; without the branch, every frame stands alone."""
+        fused = self.branch(states, *self.backbone.branch_positions()) if branch else states[-1]
+        tokens, frames = self.backbone.finish(fused)
         return VideoFeatures(tokens=tokens, frames=frames, video=frames.mean(1))
 
-    def encode_video(self, video: Tensor) -> VideoFeatures:
+    def encode_video(self, video: Tensor, *, branch: bool = True) -> VideoFeatures:
         """Normalised frames (B, T, 3, H, W) -> VideoFeatures."""
-        return self.encode_states(self.video_states(video))
+        return self.encode_states(self.video_states(video), branch=branch)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         """(A, W) ids and mask (1 on real words) -> TextFeatures."""

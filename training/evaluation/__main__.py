@@ -1,18 +1,16 @@
-"""Command line of the benchmarks: `python -m training.evaluation BENCHMARK --data FILE.jsonl --model NAME --output DIR`."""
+"""Command line of the benchmarks: `python -m training.evaluation NAME --data PATH --model NAME_OR_FOLDER --output DIR`."""
 
 import argparse
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from training.evaluation.controls import CONTROLS
+from training.data.benchmarks.catalogue import CATALOGUE
+from training.evaluation.controls import CONTROLS, DEFAULT_CONTROLS
 
-if TYPE_CHECKING:
-    from training.evaluation.report import Report
-
-BENCHMARKS = {"mcq": "multiple choice by the likelihood of the options, with and without the video"}
+SIMILARITIES = ("plain", "mug", "mug_simple")
+NOTHING_MEASURED, INTERRUPTED = 1, 130
+"""Exit codes."""
 
 
 def control_list(text: str) -> tuple[str, ...]:
@@ -24,71 +22,95 @@ def control_list(text: str) -> tuple[str, ...]:
     return names
 
 
+def part(text: str) -> tuple[int, int]:
+    """A shard "i/n", counted from one, as an argument."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected i/n with 1 <= i <= n, such as 2/4, got '{text}'.")
+    return int(number), int(count)
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """The benchmarks and the options that all of them share."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluation", description="Measure a chat model.")
-    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
-    for name, summary in BENCHMARKS.items():
-        command = commands.add_parser(
-            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+    """The benchmarks, and what can be done with their runs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluation", description="Measure a chat model.",
+        epilog="NAME is a benchmark, or one of: compare, merge. --list says what each benchmark needs.",
+    )  # fmt: skip
+    parser.add_argument("--list", action="store_true", help="what each benchmark needs, and where to get it")
+    commands = parser.add_subparsers(dest="name", metavar="NAME")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data", type=Path, required=True, metavar="PATH", help="questions; videos are relative to it")
+    common.add_argument("--model", default="mini", metavar="NAME_OR_FOLDER", help="chat model (default: mini)")
+    common.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of answers and summary")
+    common.add_argument("--seed", type=int, default=0, help="of controls and confidence intervals (default: 0)")
+    for name, entry in CATALOGUE.items():
+        command = commands.add_parser(name, parents=[common], help=entry.measures, description=entry.measures)
+        if name == "retrieval":
+            command.add_argument(
+                "--mode", choices=SIMILARITIES, help="similarity (default: what the checkpoint was trained with)"
+            )
+            command.add_argument(
+                "--dual-softmax",
+                action="store_true",
+                help="weigh by all queries: another protocol, marked in the result",
+            )
+            continue
         command.add_argument(
-            "--data",
-            type=Path,
-            required=True,
-            default=argparse.SUPPRESS,
-            help="questions, JSONL; videos are relative to it",
-        )
-        command.add_argument("--model", default="mini", help="name of a chat model, or the folder of a checkpoint")
+            "--controls", type=control_list, default=DEFAULT_CONTROLS, metavar="NAME,...",
+            help=f"of {', '.join(CONTROLS)} (default: {','.join(DEFAULT_CONTROLS)})",
+        )  # fmt: skip
         command.add_argument(
-            "--output",
-            type=Path,
-            required=True,
-            default=argparse.SUPPRESS,
-            help="folder of answers.jsonl and summary.json",
+            "--shard", type=part, default=(1, 1), metavar="i/n", help="ask only this part of the videos"
         )
-        command.add_argument("--controls", type=control_list, default=",".join(CONTROLS), help="separated by commas")
-        command.add_argument("--seed", type=int, default=0, help="of the wrong videos and of the confidence intervals")
+        command.add_argument("--letters", action="store_true", help="let the model name an option by letter as well")
+        command.add_argument("--judge", metavar="local|URL", help="also judge written answers, by a model")
+        command.add_argument("--judge-model", metavar="NAME", help="name of the model at the URL")
+        command.add_argument("--rejudge", action="store_true", help="judge answers that are there, ask nothing")
+    compare = commands.add_parser("compare", help="two runs on the same questions: difference, p-value, flips")
+    compare.add_argument("runs", nargs=2, type=Path, metavar="RUN")
+    compare.add_argument("--control", choices=tuple(CONTROLS), default="full", help="(default: full)")
+    merge = commands.add_parser("merge", help="the parts of a sharded run as one run")
+    merge.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    merge.add_argument("--output", type=Path, required=True, metavar="DIR")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a benchmark and print its table. Returns the exit code: 1 when nothing could be measured."""
-    args = build_parser().parse_args(argv)
+    """Do what is asked and print a table. Returns the exit code: 1 when nothing could be measured."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.list:
+        sys.stdout.write(listing())
+        return 0
+    if args.name is None:
+        parser.error("expected the NAME of a benchmark, compare, or merge.")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from training.data.jsonl import DataError
-    from training.evaluation import mcq
+    from training.evaluation import commands
     from training.evaluation.answers import ResumeError
-    from training.evaluation.scorer import ModelError, ModelScorer
+    from training.evaluation.retrieval import EncoderError
+    from training.evaluation.scorer import ModelError
 
-    config = mcq.McqConfig(data=args.data, model=args.model, output=args.output, controls=args.controls, seed=args.seed)
+    command = {"compare": commands.compare, "merge": commands.merge, "retrieval": commands.retrieval}
     try:
-        report = mcq.run(config, load=ModelScorer.load)
-    except (DataError, ModelError, ResumeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return command.get(args.name, commands.benchmark)(args)
+    except (DataError, ModelError, EncoderError, ResumeError, commands.UsageError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return NOTHING_MEASURED
     except KeyboardInterrupt:
-        print(f"Stopped. The same command goes on from {args.output}.", file=sys.stderr)
-        return 130
-    print_report(report)
-    return int(all(summary.failed == summary.n for summary in report.summaries.values()))
+        sys.stderr.write(f"Stopped. The same command goes on from {args.output}.\n")
+        return INTERRUPTED
 
 
-def print_report(report: "Report") -> None:
-    """A line for every control, and one for every gap to the full model."""
-    print(f"{'control':<20} {'accuracy':>8}   {'95 % interval':<16} {'n':>5} {'failed':>6}")
-    for control, summary in report.summaries.items():
-        low, high = summary.ci95
-        print(
-            f"{control:<20} {summary.accuracy:>8.3f}   {f'{low:.3f} to {high:.3f}':<16} {summary.n:>5} {summary.failed:>6}"
-        )
-    print_gaps(report.gaps)
-
-
-def print_gaps(gaps: Mapping[str, tuple[float, tuple[float, float]]]) -> None:
-    """What the full model gains over a control, with its paired interval."""
-    for control, (gain, (low, high)) in gaps.items():
-        print(f"{'full - ' + control:<20} {gain:>+8.3f}   {low:+.3f} to {high:+.3f}")
+def listing() -> str:
+    """Every benchmark: what it measures, how large it is, which files it needs, whose they are."""
+    lines = []
+    for name, entry in CATALOGUE.items():
+        lines += [
+            name, f"  measures   {entry.measures}", f"  questions  {entry.questions}",
+            f"  files      {'; '.join(entry.files)}", f"  from       {entry.source}", f"  licence    {entry.licence}", "",
+        ]  # fmt: skip
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The folder of one evaluation: run.json (what was measured), answers.jsonl (a row for each item, as it comes), summary.json.
+"""The folder of one evaluation: run.json (what was measured) and answers.jsonl (a row for each item, as it comes).
 
 A run that was killed goes on in the same folder: rows that are there are not computed again.
 """
@@ -7,47 +7,69 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from training.evaluation.statistics import Summary
-
 log = logging.getLogger(__name__)
 
-INFORMATIVE = ("data", "model")
-"""Settings that may differ on resume: names and places; what they name is compared by its hash."""
+INFORMATIVE = ("data", "model", "command", "git_commit", "versions", "controls")
+"""Settings that may differ on resume: names and places, which are compared by hash, and what is only noted down."""
 
 
 class ResumeError(ValueError):
     """A folder holds the answers of another run; the message says what differs."""
 
 
+Status = Literal["ok", "unparsed", "failed"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One row. `video` is the one that was shown, None for none; sums of log-likelihoods in nats, one for each option.
+    """One row. `video` is the one that was shown, None for none; `values` what this kind of question records.
 
-    A failed item has no prediction and no numbers, and `reason` says why.
+    "ok" is an answer, right or wrong; "unparsed" one that asserts nothing; "failed" none at all, for the `reason`.
     """
 
     id: str
     control: str
     video: str | None
-    answer: int
-    predicted: int | None
-    log_likelihood: list[float]
-    log_likelihood_no_video: list[float]
-    tokens: list[int]
-    status: Literal["ok", "failed"]
+    values: dict[str, Any]
+    status: Status
     reason: str | None = None
-
-    @property
-    def correct(self) -> bool:
-        return self.predicted == self.answer
 
     def row(self) -> dict[str, Any]:
         """The answer as a JSON object; `reason` only where there is one."""
-        return {key: value for key, value in asdict(self).items() if key != "reason" or value is not None}
+        end = {"status": self.status} | ({} if self.reason is None else {"reason": self.reason})
+        return {"id": self.id, "control": self.control, "video": self.video, **self.values, **end}
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> "Answer":
+        """The answer that `row` wrote. Raises TypeError or KeyError where it is none."""
+        names = ("id", "control", "video", "status", "reason")
+        values = {key: value for key, value in row.items() if key not in names}
+        return cls(
+            id=row["id"], control=row["control"], video=row["video"], values=values, status=row["status"],
+            reason=row.get("reason"),
+        )  # fmt: skip
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """All whole rows of an answers.jsonl; half a row at the end, where the run was killed, is left out.
+
+    Raises ResumeError with the line that is none.
+    """
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = text.split("\n")
+    if lines.pop():
+        log.warning("%s ends in half a row (the run was killed): it is computed again", path)
+    answers = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            answers.append(Answer.from_row(json.loads(line)))
+        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            raise ResumeError(f"{path}:{number}: not a row of answers ({error!r}): {line[:80]}") from error
+    return answers
 
 
 class AnswerLog:
@@ -81,20 +103,9 @@ class AnswerLog:
         replace(path, json.dumps(dict(settings), indent=2) + "\n")
 
     def _reload(self) -> None:
-        """Read what is there. A torn last line is dropped; failed items are dropped too, to be tried again."""
-        if not self._path.exists():
-            return
-        text = self._path.read_text(encoding="utf-8")
-        lines = text.splitlines()
-        if text and not text.endswith("\n"):
-            log.warning("%s ends in half a row (the run was killed): it is computed again", self._path)
-            lines.pop()
-        for number, line in enumerate(lines, start=1):
-            try:
-                answer = Answer(**json.loads(line))
-            except (json.JSONDecodeError, TypeError) as error:
-                raise ResumeError(f"{self._path}:{number}: not a row of answers ({error}): {line[:80]}") from error
-            if answer.status == "ok":
+        """Read what is there. Failed items are dropped, to be tried again."""
+        for answer in read_answers(self._path):
+            if answer.status != "failed":
                 self.done[answer.control, answer.id] = answer
         replace(self._path, "".join(json.dumps(answer.row()) + "\n" for answer in self.done.values()))
 
@@ -104,13 +115,6 @@ class AnswerLog:
         self._file.write(json.dumps(answer.row()) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-
-    def finish(self, summaries: Mapping[str, Summary]) -> None:
-        """Write summary.json."""
-        replace(
-            self.folder / "summary.json",
-            json.dumps({control: asdict(summary) for control, summary in summaries.items()}, indent=2) + "\n",
-        )
 
     def close(self) -> None:
         """Close the file of answers."""

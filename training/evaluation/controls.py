@@ -1,50 +1,101 @@
-"""Controls: the same questions beside another video, or none, so that a score tells what the video gave it."""
+"""Controls: the same questions beside another video, part of it, or none, so that a score tells what the video gave it."""
 
 import random
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from training.data.items import Item
 from training.data.jsonl import DataError
 
-CONTROLS = ("full", "no_video", "wrong_video")
+CONTROLS = {
+    "full": "the video as it is",
+    "no_video": "no video: what the words alone give away",
+    "wrong_video": "another video: whether the score comes from this one",
+    "single_frame": "the middle frame alone: what more than one frame adds",
+    "shuffled": "the frames in another order: what their order adds",
+    "reversed": "the frames backwards: whether the direction of time is seen",
+    "branch_off": "without the temporal branch, a diagnostic: taking away what was trained in always hurts",
+    "options_shuffled": "the options in another order: whether their place matters",
+    "question_withheld": "the options without the question: what the answers give away",
+}
+DEFAULT_CONTROLS = ("full", "no_video", "wrong_video")
+WITHHELD = "Which is right?"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """One multiple-choice question. `video` is the path as the data file writes it, `answer` an index of `candidates`."""
+class Showing:
+    """What is shown beside a question. `video` None is nothing; `frames` an ARRANGEMENTS name; seconds as in Item."""
 
-    id: str
-    video: str
-    question: str
-    candidates: tuple[str, ...]
-    answer: int
+    video: str | None
+    start: float | None = None
+    end: float | None = None
+    frames: str = "all"
+    branch: bool = True
 
 
-def shown_videos(control: str, questions: Sequence[Question], *, seed: int) -> dict[str, str | None]:
-    """The video that each question (by id) is asked beside under a control, None for no video at all.
+def showings(control: str, items: Sequence[Item], *, seed: int) -> dict[str, Showing]:
+    """What each item (by id) is asked beside under a control.
 
     Raises DataError where the videos are too few for `wrong_video`, KeyError for an unknown control.
     """
-    if control == "full":
-        return {question.id: question.video for question in questions}
+    if control not in CONTROLS:
+        raise KeyError(f"unknown control '{control}'. Known controls: {', '.join(CONTROLS)}.")
     if control == "no_video":
-        return {question.id: None for question in questions}
+        return {item.id: Showing(video=None) for item in items}
+    own = {item.id: Showing(video=item.video, start=item.start, end=item.end) for item in items}
     if control == "wrong_video":
-        wrong = derange(questions, seed=seed)
-        return {question.id: wrong[question.video] for question in questions}
-    raise KeyError(f"unknown control '{control}'. Known controls: {', '.join(CONTROLS)}.")
+        wrong = derange(items, seed=seed)
+        spans = {item.video: own[item.id] for item in reversed(items)}  # of the first question about a video
+        return {item.id: spans[wrong[item.video]] for item in items}
+    if control in ("single_frame", "shuffled", "reversed"):
+        return {id: replace(showing, frames=control) for id, showing in own.items()}
+    if control == "branch_off":
+        return {id: replace(showing, branch=False) for id, showing in own.items()}
+    return own
 
 
-def derange(questions: Sequence[Question], *, seed: int) -> dict[str, str]:
+def arranged(frames: Tensor, arrangement: str, *, seed: int) -> Tensor:
+    """Frames (T, ...) of one video in the arrangement of a Showing; "shuffled" never leaves all as they were."""
+    count = len(frames)
+    if arrangement == "single_frame":
+        return frames[count // 2 : count // 2 + 1]
+    if arrangement == "reversed":
+        return frames.flip(0)
+    if arrangement == "shuffled" and count > 1:
+        order = list(range(count))
+        rng = random.Random(seed)
+        while order == sorted(order):
+            rng.shuffle(order)
+        return frames[torch.tensor(order)]
+    return frames
+
+
+def put(control: str, item: Item, *, seed: int) -> tuple[Item, list[int]]:
+    """The item as it is put under a control, and for each option put its index in the item."""
+    order = list(range(len(item.candidates)))
+    if control == "question_withheld":
+        return replace(item, question=WITHHELD, context=""), order
+    if control == "options_shuffled" and len(order) > 1:
+        turn = random.Random(f"{seed}|{item.id}").randrange(1, len(order))
+        order = order[turn:] + order[:turn]
+        candidates = tuple(item.candidates[i] for i in order)
+        return replace(item, candidates=candidates, answer=order.index(item.answer)), order
+    return item, order
+
+
+def derange(items: Sequence[Item], *, seed: int) -> dict[str, str]:
     """Give every distinct video another one, never one of its own group (see `groups_of_orders`).
 
     Groups stand in a row, the largest first; a shift by the size of the largest leaves every group, wherever it stands,
-    as long as no group holds more than half of the videos. Depends only on the questions and the seed.
+    as long as no group holds more than half of the videos. Depends only on the items and the seed.
     """
-    for groups in (groups_of_orders(questions, by_name=True), groups_of_orders(questions, by_name=False)):
+    for groups in (groups_of_orders(items, by_name=True), groups_of_orders(items, by_name=False)):
         total, largest = sum(map(len, groups)), max(map(len, groups))
         if 2 * largest <= total:
             break
@@ -62,18 +113,19 @@ def derange(questions: Sequence[Question], *, seed: int) -> dict[str, str]:
     return {video: row[(place + largest) % total] for place, video in enumerate(row)}
 
 
-def groups_of_orders(questions: Sequence[Question], *, by_name: bool) -> list[list[str]]:
+def groups_of_orders(items: Sequence[Item], *, by_name: bool) -> list[list[str]]:
     """The distinct videos, those that are the same clips joined in another order together; sorted.
 
     Two videos belong together when they alone are asked with the same set of candidates (which of the two happens
     first?) and, `by_name`, when their names are made of the same parts in another order: 00ab and 00ba, x_then_y and
     y_then_x. A name is a weaker sign than a question, and may be given up where it leaves no video to show.
     """
-    videos = sorted({question.video for question in questions})
+    videos = sorted({item.video for item in items})
     groups = {video: {video} for video in videos}
     choices: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for question in questions:
-        choices[tuple(sorted(question.candidates))].add(question.video)
+    for item in items:
+        if item.candidates:
+            choices[tuple(sorted(item.candidates))].add(item.video)
     join(groups, (same for same in choices.values() if len(same) == 2))
     if by_name:
         names: dict[Hashable, set[str]] = defaultdict(set)

@@ -2,36 +2,141 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from training.data.items import Item
 from training.evaluation.answers import Answer
-from training.evaluation.controls import CONTROLS, Question
-from training.evaluation.statistics import Summary, paired_gap, summarise
+from training.evaluation.controls import CONTROLS
+from training.evaluation.exam import Exam
+from training.evaluation.statistics import cluster_bootstrap, paired_gap
+
+Scores = list[dict[str, float] | None]
+"""Of every item, in the items' order; None for a failed one."""
+Gap = tuple[float, tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`gaps[control]` = full minus that control on the same items, and its 95 % interval."""
+    """`summaries[control]` as summary.json holds it; `gaps[control][name]` = full minus that control on the same items,
+    with its 95 % interval."""
 
-    summaries: dict[str, Summary]
-    gaps: dict[str, tuple[float, tuple[float, float]]]
+    headline: tuple[str, ...]
+    summaries: dict[str, dict[str, Any]]
+    gaps: dict[str, dict[str, Gap]]
 
 
-def report_on(questions: Sequence[Question], answers: Mapping[tuple[str, str], Answer], *, seed: int) -> Report:
-    """Sum up the controls that have an answer to every question. Items are joined by id and clustered by their own video."""
-    clusters = [question.video for question in questions]
-    correct: dict[str, list[bool]] = {}
-    summaries: dict[str, Summary] = {}
+def report_on(items: Sequence[Item], answers: Mapping[tuple[str, str], Answer], exam: Exam, *, seed: int) -> Report:
+    """Sum up the controls that have an answer to every item. Items are joined by id and clustered by their own video.
+
+    A failed item counts as zero in every score that all others have, and is counted apart; a score that only some
+    kinds of answers have (whether a number is right, say) is over those.
+    """
+    clusters = [item.video for item in items]
+    scores: dict[str, Scores] = {}
+    counts: dict[str, dict[str, int]] = {}
     for control in CONTROLS:
-        rows = [answers.get((control, question.id)) for question in questions]
+        rows = [answers.get((control, item.id)) for item in items]
         complete = [row for row in rows if row is not None]
         if len(complete) < len(rows):
             continue
-        correct[control] = [row.correct for row in complete]
-        failed = sum(row.status == "failed" for row in complete)
-        summaries[control] = summarise(correct[control], clusters, failed=failed, seed=seed)
-    gaps = {
-        control: paired_gap(correct["full"], correct[control], clusters, seed=seed)
-        for control in correct
-        if control != "full" and "full" in correct
+        scores[control] = [
+            None if row.status == "failed" else exam.score(item, row) for item, row in zip(items, complete, strict=True)
+        ]
+        counts[control] = {s: sum(row.status == s for row in complete) for s in ("failed", "unparsed")}
+        if control == "full":
+            for name, values in exam.derived(items, complete).items():
+                scores[name], counts[name] = list(values), counts[control]
+    summaries = {
+        control: _summary(items, values, exam.headline, seed=seed) | counts[control]
+        for control, values in scores.items()
     }
-    return Report(summaries=summaries, gaps=gaps)
+    gaps = {
+        control: {name: _gap(scores["full"], values, name, clusters, seed=seed) for name in exam.headline}
+        for control, values in scores.items()
+        if control != "full" and "full" in scores
+    }
+    return Report(headline=exam.headline, summaries=summaries, gaps=gaps)
+
+
+def _summary(items: Sequence[Item], scores: Scores, headline: tuple[str, ...], *, seed: int) -> dict[str, Any]:
+    names = list(dict.fromkeys(name for row in scores if row is not None for name in row)) or list(headline)
+    summary: dict[str, Any] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    others: dict[str, dict[str, Any]] = {}
+    for name in names:
+        values = _values(scores, name)
+        known = [(value, item.video) for value, item in zip(values, items, strict=True) if value is not None]
+        mean = sum(value for value, _ in known) / len(known)
+        interval = cluster_bootstrap([value for value, _ in known], [video for _, video in known], seed=seed)
+        if name in headline:
+            summary[name], intervals[name] = mean, interval
+        else:
+            others[name] = {"value": mean, "ci95": interval, "n": len(known)}
+    summary["ci95"] = intervals[headline[0]] if len(headline) == 1 else intervals
+    summary["n"] = len(items)
+    if others:
+        summary["scores"] = others
+    if groups := _groups(items, _values(scores, headline[0])):
+        summary["groups"] = groups
+    return summary
+
+
+def _values(scores: Scores, name: str) -> list[float | None]:
+    """One score of every item; None where it has no place."""
+    everywhere = all(row is None or name in row for row in scores)
+    return [(0.0 if everywhere else None) if row is None else row.get(name) for row in scores]
+
+
+def _groups(items: Sequence[Item], values: Sequence[float | None]) -> dict[str, Any]:
+    """Of every way to group the items: the mean of each group, and the mean of those means."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for item, value in zip(items, values, strict=True):
+        for kind, group in item.groups.items():
+            found.setdefault(kind, {}).setdefault(group, []).append(value or 0.0)
+    return {
+        kind: {
+            "mean": sum(sum(v) / len(v) for v in groups.values()) / len(groups),
+            "of": {group: {"value": sum(v) / len(v), "n": len(v)} for group, v in sorted(groups.items())},
+        }
+        for kind, groups in found.items()
+    }
+
+
+def _gap(ours: Scores, theirs: Scores, name: str, clusters: Sequence[str], *, seed: int) -> Gap:
+    return paired_gap(
+        [value or 0.0 for value in _values(ours, name)], [value or 0.0 for value in _values(theirs, name)], clusters,
+        seed=seed,
+    )  # fmt: skip
+
+
+def table(report: Report) -> str:
+    """The report in Markdown: a line for every control, and one for every gap to the full model."""
+    names = report.headline
+    lines = [
+        f"| control | {' | '.join(f'{name} (95 % interval)' for name in names)} | n | failed | unparsed |",
+        f"|---|{'---|' * (len(names) + 3)}",
+    ]
+    for control, summary in report.summaries.items():
+        intervals = {names[0]: summary["ci95"]} if len(names) == 1 else summary["ci95"]
+        cells = [f"{summary[name]:.3f} ({intervals[name][0]:.3f} to {intervals[name][1]:.3f})" for name in names]
+        lines.append(
+            f"| {control} | {' | '.join(cells)} | {summary['n']} | {summary['failed']} | {summary['unparsed']} |"
+        )
+    for control, gaps in report.gaps.items():
+        cells = [f"{gain:+.3f} ({low:+.3f} to {high:+.3f})" for gain, (low, high) in (gaps[name] for name in names)]
+        lines.append(f"| full - {control} | {' | '.join(cells)} | | | |")
+    others = [
+        f"| {control}: {name} | {score['value']:.3f} ({score['ci95'][0]:.3f} to {score['ci95'][1]:.3f}) | {score['n']} |"
+        for control, summary in report.summaries.items()
+        for name, score in summary.get("scores", {}).items()
+    ]
+    if others:
+        lines += ["", "| other scores | value (95 % interval) | n |", "|---|---|---|", *others]
+    groups = [
+        f"| {kind} | {group} | {score['value']:.3f} | {score['n']} |"
+        for kind, found in report.summaries.get("full", {}).get("groups", {}).items()
+        for group, score in [*found["of"].items(), ("mean of these", {"value": found["mean"], "n": len(found["of"])})]
+    ]
+    if groups:
+        lines += ["", "| group | full | value | n |", "|---|---|---|---|", *groups]
+    return "\n".join(lines) + "\n"

@@ -1,18 +1,21 @@
-"""A chat model as the benchmarks see it: it watches a video and says how likely it finds an answer."""
+"""A chat model as the benchmarks see it: it watches a video, says how likely it finds an answer, and answers."""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
 from bridge import VideoLanguageModel, load_chat_model
-from bridge.generate import OptionScores, option_log_likelihoods
+from bridge.generate import Generation, KeyValues, OptionScores, Sampling, option_log_likelihoods
 from bridge.presets import model_folder
 from encoder.checkpoints import CheckpointError
-from encoder.video import read_frames
+from encoder.video import VideoFrames, read_frames
+from training.data.frame_folder import read_frame_folder
 
-EXPLANATIONS = {".md", ".png"}
+EXPLANATIONS = {".md", ".png", ".jpg"}
 """Files of a checkpoint that say something about it and do not make it another model."""
 
 
@@ -20,8 +23,37 @@ class ModelError(ValueError):
     """A model cannot be loaded; the message says why."""
 
 
+@dataclass
+class Seen:
+    """A watched video: tokens (1, M, llm_dim), None for no video, and what the LLM has read of it so far."""
+
+    tokens: Tensor | None
+    key_values: KeyValues = field(default_factory=KeyValues)
+
+
+class Scorer(Protocol):
+    """What a benchmark needs of a model."""
+
+    num_frames: int
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the trained parts."""
+
+    def read(self, path: Path, start: float | None, end: float | None) -> VideoFrames:
+        """The frames that the model is shown of a video. Raises VideoError."""
+
+    def watch(self, pixels: Tensor, *, branch: bool) -> Seen:
+        """Frames uint8 (T, 3, H, W) as the model sees them."""
+
+    def score(self, question: str, options: Sequence[str], seen: Seen) -> OptionScores:
+        """Sums of log-likelihoods and numbers of tokens of the options as answers to the question."""
+
+    def answer(self, question: str, seen: Seen, *, max_new_tokens: int) -> str:
+        """The greedy answer."""
+
+
 class ModelScorer:
-    """Watches and scores with a loaded chat model, through the same code as the chat."""
+    """Watches, scores and answers with a loaded chat model, through the same code as the chat."""
 
     def __init__(self, model: VideoLanguageModel, folder: Path) -> None:
         self.model = model
@@ -47,10 +79,26 @@ class ModelScorer:
                         digest.update(block)
         return digest.hexdigest()
 
-    def watch(self, path: Path) -> Tensor:
-        """Video tokens (1, M, llm_dim) of a video or picture. Raises VideoError."""
-        return self.model.encode(read_frames(path, self.num_frames).pixels)
+    def read(self, path: Path, start: float | None, end: float | None) -> VideoFrames:
+        """Frames of a video, a picture, or a folder of frames. Raises VideoError."""
+        if path.is_dir():
+            return read_frame_folder(path, self.num_frames, start=start, end=end)
+        return read_frames(path, self.num_frames, start=start, end=end)
 
-    def score(self, question: str, options: Sequence[str], video: Tensor | None) -> OptionScores:
-        """Log-likelihood sums of the options as the answer to the question, beside the video or without one."""
-        return option_log_likelihoods(self.model, question, options, video)
+    def watch(self, pixels: Tensor, *, branch: bool = True) -> Seen:
+        """Frames uint8 (T, 3, H, W) -> what the LLM is shown."""
+        return Seen(self.model.encode(pixels, branch=branch))
+
+    def score(self, question: str, options: Sequence[str], seen: Seen) -> OptionScores:
+        """Log-likelihood sums of the options; what was read of the video is not read again."""
+        return option_log_likelihoods(self.model, question, options, seen.tokens, seen.key_values)
+
+    def answer(self, question: str, seen: Seen, *, max_new_tokens: int) -> str:
+        """The greedy answer to a question on its own, as the chat gives it."""
+        slots = 0 if seen.tokens is None else seen.tokens.shape[1]
+        prompt = self.model.prompt([{"role": "user", "content": question}], num_slots=slots)
+        sampling = Sampling(temperature=0, max_new_tokens=max_new_tokens)
+        generation = Generation(self.model, seen.key_values, prompt, seen.tokens, sampling=sampling)
+        for _ in generation:
+            pass
+        return generation.text.strip()

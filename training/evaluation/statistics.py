@@ -1,21 +1,10 @@
 """Accuracy and its uncertainty. Questions about one video are not independent: intervals resample whole videos."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 ROUNDS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What a control scored, rates from 0 to 1. Failed items stay in `n`: they count as not correct."""
-
-    accuracy: float
-    ci95: tuple[float, float]
-    n: int
-    failed: int
 
 
 def cluster_bootstrap(
@@ -40,15 +29,30 @@ def cluster_bootstrap(
     return float(low), float(high)
 
 
-def summarise(correct: Sequence[bool], clusters: Sequence[str], *, failed: int, seed: int) -> Summary:
-    """Accuracy over all items, failed ones included, with its clustered interval."""
-    interval = cluster_bootstrap([float(value) for value in correct], clusters, seed=seed)
-    return Summary(accuracy=sum(correct) / len(correct), ci95=interval, n=len(correct), failed=failed)
-
-
 def paired_gap(
-    ours: Sequence[bool], theirs: Sequence[bool], clusters: Sequence[str], *, seed: int
+    ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[str], *, seed: int
 ) -> tuple[float, tuple[float, float]]:
     """Mean of ours minus theirs on the same items, with its clustered interval."""
-    differences = [float(a) - float(b) for a, b in zip(ours, theirs, strict=True)]
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     return sum(differences) / len(differences), cluster_bootstrap(differences, clusters, seed=seed)
+
+
+def sign_flip_test(
+    ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[str], *, seed: int, rounds: int = ROUNDS
+) -> float:
+    """Two-sided p-value of no difference: how often the sum is as far from zero when whole clusters change sides.
+
+    All sign patterns are tried where they are no more than `rounds`, else random ones (with the one that was seen).
+    """
+    differences = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(index, weights=differences, minlength=len(names))
+    sums = sums[sums != 0]
+    if not len(sums):
+        return 1.0
+    seen, tolerance = abs(sums.sum()), 1e-9
+    if 2 ** len(sums) <= rounds:
+        signs = 1 - 2 * (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1)
+        return float((abs(signs @ sums) >= seen - tolerance).mean())
+    signs = np.random.default_rng(seed).choice((-1, 1), size=(rounds, len(sums)))
+    return float(((abs(signs @ sums) >= seen - tolerance).sum() + 1) / (rounds + 1))

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from training.evaluation.statistics import cluster_bootstrap, paired_gap, summarise
+from training.evaluation.statistics import cluster_bootstrap, paired_gap, sign_flip_test
 
 
 def test_interval_of_independent_items_is_the_normal_one() -> None:
@@ -25,12 +26,6 @@ def test_items_that_agree_inside_a_video_widen_the_interval_by_the_square_root_o
     assert pretending[1] - pretending[0] == pytest.approx((alone[1] - alone[0]) / 2, rel=0.1)
 
 
-def test_failed_items_stay_in_the_denominator() -> None:
-    summary = summarise([True, True, False, False], ["a", "a", "b", "b"], failed=1, seed=0)
-    assert (summary.accuracy, summary.n, summary.failed) == (0.5, 4, 1)
-    assert summary.ci95 == (0.0, 1.0)
-
-
 def test_same_seed_same_interval_whatever_the_order() -> None:
     values, clusters = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0], list("aabbcc")
     assert cluster_bootstrap(values, clusters, seed=3) == cluster_bootstrap(values[::-1], clusters[::-1], seed=3)
@@ -47,3 +42,18 @@ def test_a_paired_gap_is_narrower_than_its_parts() -> None:
 def test_nothing_to_measure_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one"):
         cluster_bootstrap([], [], seed=0)
+
+
+def test_a_p_value_counts_the_ways_to_change_sides() -> None:
+    assert sign_flip_test([1.0, 1.0, 1.0], [0.0, 0.0, 0.0], list("abc"), seed=0) == 2 / 8
+    assert sign_flip_test([1.0, 1.0, 1.0], [0.0, 0.0, 0.0], list("aab"), seed=0) == 2 / 4, "videos, not questions"
+    assert sign_flip_test([1.0, 0.0], [1.0, 0.0], list("ab"), seed=0) == 1.0
+
+
+def test_p_values_of_no_difference_are_uniform_and_those_of_a_large_one_are_small() -> None:
+    generator = np.random.default_rng(0)
+    clusters = [str(i) for i in range(40)]
+    null = [sign_flip_test(*generator.normal(size=(2, 40)), clusters, seed=i, rounds=500) for i in range(200)]
+    assert 0.02 < np.mean(np.array(null) < 0.05) < 0.09
+    assert 0.4 < np.mean(null) < 0.6
+    assert sign_flip_test(generator.normal(size=40) + 2, generator.normal(size=40), clusters, seed=0) < 0.001

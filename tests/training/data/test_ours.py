@@ -1,0 +1,78 @@
+"""Our own files of questions: what is read, and what is told about a bad row."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training.data.benchmarks.ours import read_choices, read_descriptions, read_open
+from training.data.jsonl import DataError
+
+ROWS = [
+    {
+        "id": f"a{i}",
+        "video": "a.mp4",
+        "question": "What is shown?",
+        "candidates": ["apple pie", "bread", "cake"],
+        "answer": i,
+    }
+    for i in range(2)
+]
+
+
+def write(tmp_path: Path, rows: list[dict]) -> Path:
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": 3}, "index below 3, got 3"),
+        ({"answer": True}, "index below 3, got True"),
+        ({"answer": "b"}, "index below 3, got 'b'"),
+        ({"candidates": ["one"]}, "two or more texts"),
+        ({"candidates": ["one", ""]}, "two or more texts"),
+        ({"video": None}, "expected text in 'video'"),
+        ({"id": "a0"}, "'a0' comes twice"),
+        ({"options": []}, r"unknown \['options'\], missing \[\]\. Known keys: answer, candidates"),
+    ],
+)
+def test_bad_rows_name_file_and_line(tmp_path: Path, change: dict, message: str) -> None:
+    data = write(tmp_path, [ROWS[0], ROWS[1] | change])
+    with pytest.raises(DataError, match=rf"questions\.jsonl:2: .*{message}"):
+        read_choices(data)
+
+
+def test_no_questions_and_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least one question"):
+        read_choices(write(tmp_path, []))
+    with pytest.raises(DataError, match="found none"):
+        read_choices(tmp_path / "none.jsonl")
+
+
+def test_open_questions_and_descriptions(tmp_path: Path) -> None:
+    [item] = read_open(
+        write(
+            tmp_path,
+            [
+                {
+                    "id": "1",
+                    "video": "v.mp4",
+                    "question": "Who?",
+                    "answer": "a boy",
+                    "answers": ["boy", "a boy", "child"],
+                }
+            ],
+        )
+    )
+    assert item.answers == ("a boy", "boy", "child"), "the published answer first"
+    assert read_open(write(tmp_path, [{"id": "1", "video": "v", "question": "Who?", "answer": "x"}]))[0].answers == (
+        "x",
+    )
+    [item] = read_descriptions(write(tmp_path, [{"video": "v.mp4", "subject": ["boy"], "action": ["run", "jog"]}]))
+    assert (item.id, item.question) == ("v.mp4", "What is happening in the video?")
+    assert (item.subject, item.action) == (("boy",), ("run", "jog"))
+    with pytest.raises(DataError, match=r"questions.jsonl:1: expected one or more texts in 'action'"):
+        read_descriptions(write(tmp_path, [{"video": "v.mp4", "subject": ["boy"], "action": []}]))

@@ -1,0 +1,60 @@
+"""The parts of a sharded run as one run, with exactly the score of one process; of a single run, its score anew."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.evaluation.answers import Answer, ResumeError, read_answers, replace
+from training.evaluation.benchmarks import benchmark_by_name
+from training.evaluation.report import Report
+from training.evaluation.run import items_hash, write_report
+
+
+def merge(folders: Sequence[Path], output: Path) -> Report:
+    """Join the answers of all parts by id and sum them up in `output`.
+
+    Raises ResumeError where the folders are not all the parts of one run, DataError where its data is gone.
+    """
+    runs = [read_run(folder) for folder in folders]
+    first = runs[0]
+    for folder, run in zip(folders, runs, strict=True):
+        for key in ("benchmark", "data_sha256", "model_sha256", "prompt_sha256", "num_frames", "seed", "letters"):
+            if run[key] != first[key]:
+                raise ResumeError(f"{folder} is of another run: {key} is {run[key]!r}, {first[key]!r} in {folders[0]}.")
+    shards = sorted(tuple(run["shard"]) for run in runs)
+    if shards != [(i, len(runs)) for i in range(1, len(runs) + 1)]:
+        given = ", ".join(f"{i}/{n}" for i, n in shards)
+        raise ResumeError(f"expected every part of one run exactly once, got {given}. Give all its folders.")
+    benchmark, data = benchmark_by_name(first["benchmark"]), Path(first["data"])
+    items = list(benchmark.read(data))
+    if items_hash(items) != first["data_sha256"]:
+        raise ResumeError(f"{data} has changed since the run: its questions have another hash. Restore it.")
+    answers: dict[tuple[str, str], Answer] = {}
+    for folder in folders:
+        answers |= {(answer.control, answer.id): answer for answer in read_answers(folder / "answers.jsonl")}
+    output.mkdir(parents=True, exist_ok=True)
+    replace(output / "run.json", json.dumps(first | {"shard": [1, 1]}, indent=2) + "\n")
+    replace(output / "answers.jsonl", "".join(json.dumps(answer.row()) + "\n" for answer in answers.values()))
+    _join_watched(folders, output)
+    return write_report(output, items, answers, benchmark.exam(None, first["letters"]), seed=first["seed"])
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json of a run's folder. Raises ResumeError where there is none."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise ResumeError(f"expected the folder of a run with run.json, found none in '{folder}'.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _join_watched(folders: Sequence[Path], output: Path) -> None:
+    """What was seen, by all parts."""
+    lines: dict[str, None] = {}
+    for folder in folders:
+        if (folder / "videos.jsonl").exists():
+            lines |= dict.fromkeys((folder / "videos.jsonl").read_text(encoding="utf-8").split("\n")[:-1])
+        for picture in sorted((folder / "frames").glob("*.jpg")):
+            (output / "frames").mkdir(exist_ok=True)
+            (output / "frames" / picture.name).write_bytes(picture.read_bytes())
+    replace(output / "videos.jsonl", "".join(f"{line}\n" for line in lines))

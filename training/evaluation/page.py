@@ -1,0 +1,66 @@
+"""report.html: for every question the frames that the model saw, the options, the answer and the verdict."""
+
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bridge.generate import OptionScores
+from training.data.items import Item
+from training.evaluation.answers import Answer, replace
+from training.evaluation.choice import form_scores
+from training.evaluation.controls import Showing
+from training.evaluation.exam import Exam
+from training.evaluation.report import Report, table
+from training.evaluation.watched import strip_name
+
+TEMPLATE = Path(__file__).parent / "page.html"
+
+
+def write_page(
+    folder: Path, items: Sequence[Item], answers: Mapping[tuple[str, str], Answer], report: Report, exam: Exam
+) -> None:
+    """One page that needs no network: the numbers, and every answer with the pictures in `folder`/frames beside it."""
+    by_id = {item.id: item for item in items}
+    cards = [_card(by_id[answer.id], answer, exam, folder) for answer in answers.values() if answer.id in by_id]
+    text = TEMPLATE.read_text(encoding="utf-8")
+    # "</" would end the script that the rows stand in, whatever quotes are around it.
+    text = text.replace("__ROWS__", json.dumps(cards).replace("</", "<\\/"))
+    replace(folder / "report.html", text.replace("__TABLE__", html.escape(table(report))))
+
+
+def _card(item: Item, answer: Answer, exam: Exam, folder: Path) -> dict[str, Any]:
+    scores = {} if answer.status == "failed" else exam.score(item, answer)
+    verdict = answer.status
+    if answer.status == "ok":
+        verdict = "right" if all(scores[name] == 1 for name in exam.headline) else "wrong"
+    strip = None
+    if answer.video is not None:
+        shown = Showing(video=answer.video, start=item.start, end=item.end)
+        strip = f"frames/{strip_name(shown)}"
+    return {
+        "id": item.id, "control": answer.control, "video": answer.video, "groups": item.groups, "verdict": verdict,
+        "frames": strip if strip and (folder / strip).exists() else None, "question": item.question,
+        "options": _options(item, answer), "right": list(item.answers), "prediction": answer.values.get("prediction"),
+        "generated": answer.values.get("generated"), "reason": answer.reason, "scores": scores,
+    }  # fmt: skip
+
+
+def _options(item: Item, answer: Answer) -> list[dict[str, Any]]:
+    """Each option with its share: the softmax of the scores that decided."""
+    values = answer.values
+    if not item.candidates or not values.get("tokens"):
+        return [{"text": text, "share": None, "right": i == item.answer} for i, text in enumerate(item.candidates)]
+    form = "length_normalised" if answer.control == "no_video" else "corrected"
+    scores = form_scores(form, *(_scores(values, key) for key in ("log_likelihood", "log_likelihood_no_video")))
+    weights = [math.exp(score - max(scores)) for score in scores]
+    return [
+        {"text": text, "share": weight / sum(weights), "right": i == item.answer, "chosen": i == values["predicted"]}
+        for i, (text, weight) in enumerate(zip(item.candidates, weights, strict=True))
+    ]
+
+
+def _scores(values: Mapping[str, Any], key: str) -> OptionScores:
+    return OptionScores(log_likelihood=values[key], tokens=values["tokens"])
