@@ -23,7 +23,7 @@ ONLY_IN = {
 MAX_LINES = 400
 INNOCENT = {
     "logging.getLogger", "frozenset", "set", "dict", "tuple", "list", "field", "re.compile", "torch.device", "min", "max",
-    "len", "range", "sorted", "bytes.fromhex", ".resolve",
+    "len", "range", "sorted", "bytes.fromhex", ".resolve", "partial",
 }  # fmt: skip
 """Functions that a constant may be computed with; making a plain object (`Path(...)`, a config) is innocent too."""
 GUILTY = {"ArgumentParser", "Popen"}

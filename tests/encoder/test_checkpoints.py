@@ -12,7 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from encoder.checkpoints import CheckpointError, load_encoder, load_trained, save_encoder, trained_state_dict
+from encoder.checkpoints import (
+    CheckpointError,
+    load_encoder,
+    load_trained,
+    read_encoder_config,
+    save_encoder,
+    trained_state_dict,
+)
 from encoder.model import MugSTAN
 from encoder.presets import ENCODERS, clip_encoder, create_encoder
 
@@ -161,7 +168,8 @@ def test_a_saved_encoder_comes_back(tmp_path: Path, tiny: Callable[[], MugSTAN],
     folder = tmp_path / "run" / "step_1"
     save_encoder(folder, model, preset="tiny")
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "encoder.safetensors"]
-    assert json.loads((folder / "config.json").read_text()) == {"encoder": {"preset": "tiny"}}
+    written = json.loads((folder / "config.json").read_text())
+    assert written == {"encoder": {"preset": "tiny", "retrieval_mode": "plain"}}
     back = load_encoder(folder)
     assert not back.training
     assert same_video(model, back, torch.randn(1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
@@ -192,8 +200,21 @@ def test_mini_saves_its_heads_and_branch_only_and_fp16_comes_back_as_fp32(tmp_pa
 
 def test_saving_keeps_the_other_parts_of_the_config(tmp_path: Path, tiny: Callable[[], MugSTAN]) -> None:
     (tmp_path / "config.json").write_text('{"step": 7, "encoder": {"preset": "mini"}}')
-    save_encoder(tmp_path, tiny(), preset="tiny")
-    assert json.loads((tmp_path / "config.json").read_text()) == {"step": 7, "encoder": {"preset": "tiny"}}
+    save_encoder(tmp_path, tiny(), preset="tiny", retrieval_mode="mug")
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written == {"step": 7, "encoder": {"preset": "tiny", "retrieval_mode": "mug"}}
+
+
+def test_an_encoder_remembers_its_retrieval_mode(tmp_path: Path, tiny: Callable[[], MugSTAN]) -> None:
+    """Folders that were written before there was one are of the plain mode."""
+    save_encoder(tmp_path, tiny(), preset="tiny", retrieval_mode="mug_simple")
+    assert read_encoder_config(tmp_path / "config.json").retrieval_mode == "mug_simple"
+    (tmp_path / "config.json").write_text('{"encoder": {"preset": "tiny"}}')
+    assert read_encoder_config(tmp_path / "config.json").retrieval_mode == "plain"
+    assert load_encoder(tmp_path).branch.depth == 2
+    with pytest.raises(KeyError, match="unknown retrieval_mode 'cosine'. Known modes: mug, mug_simple, plain"):
+        save_encoder(tmp_path / "other", tiny(), preset="tiny", retrieval_mode="cosine")
+    assert not (tmp_path / "other").exists()
 
 
 def test_presets_are_loaded_by_name(tiny: Callable[[], MugSTAN]) -> None:

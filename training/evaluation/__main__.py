@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return NOTHING_MEASURED
     except KeyboardInterrupt:
-        sys.stderr.write(f"Stopped. The same command goes on from {args.output}.\n")
+        sys.stderr.write("Stopped. Answers that were given are kept: the same command goes on from there.\n")
         return INTERRUPTED
 
 

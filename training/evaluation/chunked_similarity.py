@@ -34,8 +34,9 @@ def similarity(
 ) -> Tensor:
     """`compare` of all texts and videos, fp32 (A, B) on the CPU, without a tensor of more than `max_elements` on the way.
 
-    Equal to the whole in one piece but for rounding, which depends on the shape of a matrix product. Features may lie on the CPU: only a piece of them is on `device` at a time. `video.tokens` are not looked at.
-    `on_progress` is told the number of pairs that each piece adds. Raises ValueError where not even one pair fits.
+    Equal to the whole in one piece but for rounding, which depends on the shape of a matrix product. Features may lie on
+    the CPU: only a piece of them is on `device` at a time. `video.tokens` are not looked at. `on_progress` is told
+    the number of pairs that each piece adds. Raises ValueError where not even one pair fits.
     """
     num_texts, num_videos = len(text.mask), len(video.frames)
     texts, videos = chunk_sizes(text, video, mode, max_elements)

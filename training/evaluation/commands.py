@@ -13,7 +13,8 @@ from training.evaluation import merge as merging
 from training.evaluation import retrieval as retrieving
 from training.evaluation.answers import replace
 from training.evaluation.benchmarks import Benchmark, benchmark_by_name
-from training.evaluation.judge import EndpointJudge, Judge, LocalJudge, judge_file
+from training.evaluation.judge import EndpointJudge, Judge, LocalJudge
+from training.evaluation.rejudge import judge_file
 from training.evaluation.report import table
 from training.evaluation.run import RunConfig, run
 from training.evaluation.scorer import ModelScorer

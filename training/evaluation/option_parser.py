@@ -1,6 +1,6 @@
 """Which option does a generated answer assert? None when it does not say: a guess would be scored as skill.
 
-Every mention of an option becomes a mark: ⟦1⟧ where its letter or number stands, ⟪1⟫ where its words stand; inside is
+Every mention of an option becomes a mark: ⟦1⟧ where its letter or number stands, ⟪1⟫ where its words stand. Inside is
 the option's index, or `*` for several at once. The rules after that know marks only: "not B" and "not a cat" are one.
 """
 
@@ -10,17 +10,16 @@ from collections.abc import Sequence
 
 MARK = r"[⟦⟪](?:\d+|\*)[⟧⟫]"
 LETTER_MARK = r"⟦(?:\d+|\*)⟧"
+TEXT_MARK = r"⟪(?:\d+|\*)⟫"
+ITEM = rf"(?:the |an? )?{MARK}"
+
+# What may stand between two words of a rule. Bounded, so that a long answer takes time in proportion to its length.
 IN_CLAUSE = r"(?! - )[^.,;:!?\n⟦⟪]"
-"""A character of the same clause, before the next mark."""
 CLAUSE = rf"(?:{IN_CLAUSE}){{0,120}}"
 SENTENCE = r"[^.;!?\n⟦⟪]{0,200}?"
 GAP = r"[^.;:!?\n⟦⟪]{0,40}"
-"""What may stand between two words of a rule. Bounded, so that a long answer takes time in proportion."""
 STARTS = r"(?:^|[.,;:!?\n]| -)\s*"
-"""Where a clause starts, in front of its first word."""
-
 REACH = 120
-"""Characters in front of a letter that decide whether it is an option's."""
 
 LABEL = r"(?:options?|choices?)"
 NOUN = r"\b(?<!each )(?<!every )(?:option|choice|answer|ans|guess|pick|selection|correct(?: one)?|best one)\b"
@@ -42,40 +41,48 @@ ORDER = {
     "tenth": 10,
 }  # fmt: skip
 
-# 1. Plain text: one kind of quote, bracket, dash and space; no markup, no contractions, nothing after the turn's end.
+# 1. Plain text: what differs between models and says nothing.
 PLAIN = (
+    # Thoughts, what is struck out, our own signs; then whatever follows the end of the turn.
     (re.compile(r"^.*</think>|<think>.*|~~.*?~~|[⟦⟧⟪⟫]", re.S), " "),
     (re.compile(r"(?<=\S)\s*(?:</s>|<\|(?:im_end|endoftext|eot_id)\|>|<eos>|<end_of_turn>).*", re.S), ""),
+    # Other ways to write "answer:", and markup that says nothing.
     (re.compile(r"\\boxed|<answer>"), " final answer: "),
-    (re.compile(r"</?(?:\w\w+|[a-z])>|<\|\w+\|>|\\[a-z]+"), " "),
     (re.compile(r"\bQ:.*?\bA:", re.S), "Answer:"),
+    (re.compile(r"</?(?:\w\w+|[a-z])>|<\|\w+\|>|\\[a-z]+"), " "),
+    # One kind of colon, dash, comma, quote and bracket; no full stop inside a name.
     (re.compile(r"[-=]+>|[→⇒]"), ": "),
-    (re.compile(r"\b(Mrs?|Ms|Dr|Prof|St|Fig)\. "), r"\1 "),
     (re.compile(r"[–—]"), " - "),
     (re.compile(r"[、。]"), ", "),
     (re.compile(r"[‘’]"), "'"),
     (re.compile(r"[*_`#<>|~{}\"“”«»【】$\\\u200b✅✓✔]"), " "),
+    (re.compile(r"\b(Mrs?|Ms|Dr|Prof|St|Fig)\. "), r"\1 "),
+    # No contractions; the apostrophes that are left inside words stay, those around words go.
     (re.compile(r"n't\b|(?<=\bcan)not\b", re.I), " not"),
     (re.compile(r"\b(is|are|was|do|does|did|can|would)nt\b", re.I), r"\1 not"),
     (re.compile(r"\b(it|he|she|that|there|what)'s\b", re.I), r"\1 is"),
     (re.compile(r"(?<!\w)'|'(?!\w)"), " "),
+    # One space at a time.
     (re.compile(r"[^\S\n]+"), " "),
     (re.compile(r" ?\n\s*"), "\n"),
 )
 
 # 2. Letters. One is an option's where both of its neighbours allow it: in "A man" and "vitamin C" one of them does not.
 SINGLE = re.compile(r"(?<![\w'-])(?<!\w\.)[A-Za-z](?![\w'+#%°]|[.-]\w|\) \d{4})")
+# Words that come after an option's letter. No noun and no adjective is among them: those come after an article.
 FOLLOWS = (
     r"(?:is|are|was|does|do|did|has|would|could|should|(?:can|will|must|may|might) (?:be|not)|seems|looks|appears"
-    r"|because|since|as|and|or|nor|but|if|unless|although|though|which|that|when|where|instead|rather than|than|over|out|to"
-    r"|vs|versus|from|for|in|on|at|with|all|both|the|it|he|she|they|we|I|this|these|fits|matches|describes|best \w+s)"
+    r"|because|since|as|and|or|nor|but|if|unless|although|though|which|that|when|where|instead|rather than|than|over"
+    r"|out|to|vs|versus|from|for|in|on|at|with|all|both|the|it|he|she|they|we|I|this|these|fits|matches|describes"
+    r"|best \w+s)"
 )
-"""Words that come after an option's letter. No noun and no adjective is among them: those come after an article."""
 AFTER_LETTER = re.compile(
-    r"\s*(?:$|[\n,;:!?&⟦]|/ ?[A-Za-z]\b|=(?! ?[\d.])|\.(?!\w)|[)\]](?!\w)|[(\[][^)\]]*[)\]](?! ?\w)|(?<=\s)-\s|(?: A)+ ?(?:$|[.,\n])| an? ⟪"
-    rf"|{FOLLOWS}\b(?![-']))",
+    r"\s*(?:$|[\n,;:!?&⟦]|/ ?[A-Za-z]\b|=(?! ?[\d.])|\.(?!\w)|[)\]](?!\w)|[(\[][^)\]]*[)\]](?! ?\w)|(?<=\s)-\s"
+    rf"|(?: A)+ ?(?:$|[.,\n])| an? ⟪|{FOLLOWS}\b(?![-']))",
     re.I,
 )
+AFTER_OTHER_LETTER = re.compile(r" ?[⟪(\[]| [A-Z](?![\w'+#.-])")  # than A: an article comes before the text "man", too
+AFTER_I = re.compile(r"\s*(?:$|[.:)\]])")
 ANNOUNCED = rf"(?:^|\n)[-\s]*(?:the letter|letter)?|(?<!\w)[(\[]|{NOUN}(?: -)?|{NOUN}{SENTENCE}{IS}|\b{CHOOSE}"
 BEFORE_SMALL = re.compile(rf"(?:{ANNOUNCED})(?: (?:the )?letter)?[\s(\[]*$", re.I)
 BEFORE_CAPITAL = re.compile(
@@ -86,7 +93,6 @@ BEFORE_CAPITAL = re.compile(
     re.I,
 )
 LABELLED = re.compile(rf"\b{LABEL}\s*$", re.I)
-ENCLOSED = re.compile(r"\s*(?:$|[.:)\]])")
 NUMBERED = re.compile(
     rf"\bthe (?!best|last|most|worst)(\w+(?:st|nd|rd|th)) (?:option|choice|answer)\b(?={AFTER_LETTER.pattern})"
     r"|\b(?:option|choice)\s?:?\s?(?:number )?(\w+)"
@@ -96,14 +102,14 @@ NUMBERED = re.compile(
 
 # 3. Marks that belong together: "(B)", "option B", "B. A cat", "A cat (B)", "A or B".
 WRAPPING = re.compile(
-    rf"\b{LABEL}\s+(?=[(\[]?\s?{MARK})|[(\[]\s?(?={MARK})|(?<=[⟧⟫])\s?[)\]]|(?<=⟧) (?:{LABEL}|answer)\b(?! ?[:=])", re.I
-)
-LABEL_AND_TEXT = re.compile(
-    rf"{LETTER_MARK}[ ).:,=-]*(?:(?:he|she|it|they) (?:is|are|was) )?(?:the |an? )?⟪(?:\d+|\*)⟫"
-    rf"|⟪(?:\d+|\*)⟫(?:, i\.e\.)? {LETTER_MARK}",
+    rf"\b{LABEL}\s+(?=[(\[]?\s?{MARK})|[(\[]\s?(?={MARK})|(?<=[⟧⟫])\s?[)\]]|(?<=⟧) (?:{LABEL}|answer)\b(?! ?[:=])",
     re.I,
 )
-ITEM = rf"(?:the |an? )?{MARK}"
+LABEL_AND_TEXT = re.compile(
+    rf"{LETTER_MARK}[ ).:,=-]*(?:(?:he|she|it|they) (?:is|are|was) )?(?:the |an? )?{TEXT_MARK}"
+    rf"|{TEXT_MARK}(?:, i\.e\.)? {LETTER_MARK}",
+    re.I,
+)
 GROUP = re.compile(
     rf"{ITEM}(?:, {ITEM})+,? ?{AND} ?{ITEM}|{ITEM}(?:,\s?{ITEM}){{2,}}|{ITEM}(?: ?{AND} ?(?:also |maybe )?{ITEM})+",
     re.I,
@@ -151,8 +157,9 @@ DENIED = (
     re.compile(rf"(\b{DENYING}\b(?:(?!\b{RESUMING}\b){IN_CLAUSE}){{0,120}}){MARK}", re.I),
     # "I first thought B", "C over D", "some would say A": letters only, for he may initially walk.
     re.compile(
-        rf"(\b(?:i (?:\w+ )?thought|i was (?:going|about) to|at first|initially|originally|consider\w*|(?:over|against|between)(?= ⟦)"
-        rf"|{OTHERS} (?:\w+ )?(?:says?|said|thinks?|thought|claims?|choose|pick|guess))\b{CLAUSE}){LETTER_MARK}",
+        r"(\b(?:i (?:\w+ )?thought|i was (?:going|about) to|at first|initially|originally|consider\w*"
+        rf"|(?:over|against|between)(?= ⟦)|{OTHERS} (?:\w+ )?(?:says?|said|thinks?|thought|claims?|choose|pick|guess))\b"
+        rf"{CLAUSE}){LETTER_MARK}",
         re.I,
     ),
     # "part (b)", "grade: B"
@@ -174,6 +181,7 @@ ALONE = rf"(?! ?[.,] ?{MARK}\s*(?:[.,]|$))"
 ASSERTED = (
     re.compile(rf"\bfinal (?:answer|choice|decision|guess|pick)\b{SENTENCE}{IS}\s*{GAP}({MARK}){ALONE}", re.I),
     re.compile(
+        # "the answer is B", "I choose B", "so B", "it is B", "B is correct"
         rf"{NOUN}{SENTENCE}{IS}\s*{GAP}({MARK}){ALONE}"
         rf"|(?:\b(?:i|we)(?:'\w+)?(?: \w+){{0,3}} |{STARTS}){CHOOSE}\b{GAP}({MARK})"
         rf"|{SO}{GAP}({LETTER_MARK})"
@@ -187,7 +195,7 @@ ASSERTED = (
 
 
 def parse_option(text: str, candidates: Sequence[str]) -> int | None:
-    """Index of the candidate that the text asserts, by letter, number or words; None when it asserts none or several."""
+    """Index of the candidate that a text asserts by letter, number or words; None when it asserts none or several."""
     texts = [words_of(candidate) for candidate in candidates]
     marked = mark_letters(mark_numbers(mark_texts(plain(text), texts), texts), texts)
     return decide(only_asserted(join(marked)), len(texts))
@@ -265,12 +273,12 @@ def mark_letters(text: str, texts: Sequence[str]) -> str:
 def is_option_letter(before: str, letter: str, text: str, end: int) -> bool:
     """Whether a single letter of the text, which stands after `before` and ends at `end`, can be an option's."""
     if letter in "Ii":  # else it is the pronoun
-        return stands_behind(BEFORE_SMALL, before) and ENCLOSED.match(text, end) is not None
+        return stands_behind(BEFORE_SMALL, before) and AFTER_I.match(text, end) is not None
     if letter.isupper() and stands_behind(LABELLED, before):
         return True
-    known_text_follows = letter not in "Aa" and re.match(r" ?[⟪(\[]| [A-Z](?![\w'+#.-])", text[end:])
-    allowed_before = BEFORE_CAPITAL if letter.isupper() else BEFORE_SMALL
-    return bool(stands_behind(allowed_before, before) and (known_text_follows or AFTER_LETTER.match(text, end)))
+    before_allows = stands_behind(BEFORE_CAPITAL if letter.isupper() else BEFORE_SMALL, before)
+    after_allows = AFTER_LETTER.match(text, end) or (letter not in "Aa" and AFTER_OTHER_LETTER.match(text, end))
+    return before_allows and bool(after_allows)
 
 
 def stands_behind(pattern: re.Pattern, before: str) -> bool:

@@ -36,7 +36,7 @@ from training.evaluation.retrieval_metrics import DirectionSummary, dual_softmax
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 NUM_FRAMES = 8
 """Where only an encoder is given, whose folder does not say: what ours are trained with."""
 MAX_WORDS = 64
@@ -268,7 +268,7 @@ def _owners(videos: Sequence[CaptionedVideo]) -> list[int]:
     return [index for index, video in enumerate(videos) for _ in video.captions]
 
 
-def _distinct(keys: Sequence[Hashable], values: Sequence[T]) -> tuple[list[T], list[int]]:
+def _distinct(keys: Sequence[Hashable], values: Sequence[Value]) -> tuple[list[Value], list[int]]:
     """One value of each different key, in the order of their first places; and which of them stands at each place."""
     different = dict(zip(keys, values, strict=True))
     number = {key: i for i, key in enumerate(different)}

@@ -1,6 +1,8 @@
 """Judges: what they say is read, what they do not say is never made up, and an outage is no wrong answer."""
 
+import contextlib
 import json
+import re
 import socket
 import threading
 import time
@@ -77,19 +79,15 @@ def test_a_reply_that_holds_code_stays_text(tmp_path: Path) -> None:
 
 
 def test_a_verdict_needs_a_yes_or_a_no_to_be_scored() -> None:
-    with pytest.raises(ValueError, match="where it is scored"):
+    with pytest.raises(ValueError, match="only where, it is scored"):
         Verdict(status="scored", score=5)
-    with pytest.raises(ValueError, match="where it is scored"):
+    with pytest.raises(ValueError, match="only where, it is scored"):
         Verdict(status="failed", correct=False)
 
 
 def test_the_prompt_asks_for_an_integer_and_shows_no_fraction() -> None:
-    texts = SYSTEM + ASK_CORRECT + ASK_SCORE
     assert "integer from 0 to 5" in ASK_SCORE
-    assert "4.8" not in texts
-    assert "." not in texts.replace(". ", " ").replace(".\n", "\n").rstrip(".").replace(".How", "How").replace(
-        ".Q", "Q"
-    )
+    assert not re.search(r"\d\.\d", SYSTEM + ASK_CORRECT + ASK_SCORE)
     assert len(prompt_hash()) == 64
 
 
@@ -149,10 +147,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # noqa: N802 - the name http.server looks for
-            try:
+            with contextlib.suppress(OSError):  # the judge did not wait
                 told.handle(self)
-            except OSError:
-                pass  # the judge did not wait
 
         def log_message(self, *_: object) -> None:
             pass
