@@ -2,6 +2,7 @@
 
 Every mention of an option becomes a mark: ⟦1⟧ where its letter or number stands, ⟪1⟫ where its words stand. Inside is
 the option's index, or `*` for several at once. The rules after that know marks only: "not B" and "not a cat" are one.
+They know no meaning: whose opinion "B" is, and what the "left" of "all players left" says, may escape them.
 """
 
 import re
@@ -22,7 +23,7 @@ STARTS = r"(?:^|[.,;:!?\n]| -)\s*"
 REACH = 120
 
 LABEL = r"(?:options?|choices?)"
-NOUN = r"\b(?<!each )(?<!every )(?:option|choice|answer|ans|guess|pick|selection|correct(?: one)?|best one)\b"
+NOUN = r"\b(?<!each )(?<!every )(?:option|choice|answer|ans|guess|pick|selection|decision|correct(?: one)?|best one)\b"
 IS = r"(?:\b(?:is|be|was)\b|[:=])"
 CHOOSE = (
     r"(?:choose|chose|pick|select|say|guess|conclude|answer with|vote for|opt for|settle on|lean(?:ing)? towards?"
@@ -64,7 +65,6 @@ PLAIN = (
     (re.compile(r"(?<!\w)'|'(?!\w)"), " "),
     # One space at a time.
     (re.compile(r"[^\S\n]+"), " "),
-    (re.compile(r" ?\n\s*"), "\n"),
 )
 
 # 2. Letters. One is an option's where both of its neighbours allow it: in "A man" and "vitamin C" one of them does not.
@@ -154,7 +154,7 @@ DENIED = (
         re.I,
     ),
     # "not B", "neither A nor B", "rather than the dog": the next mark of the clause.
-    re.compile(rf"(\b{DENYING}\b(?:(?!\b{RESUMING}\b){IN_CLAUSE}){{0,120}}){MARK}", re.I),
+    re.compile(rf"(\b{DENYING}\b:?(?:(?!\b{RESUMING}\b){IN_CLAUSE}){{0,120}}){MARK}", re.I),
     # "I first thought B", "C over D", "some would say A": letters only, for he may initially walk.
     re.compile(
         r"(\b(?:i (?:\w+ )?thought|i was (?:going|about) to|at first|initially|originally|consider\w*"
