@@ -53,15 +53,20 @@ class Speed:
 
 
 def find_runtime() -> Runtime:
-    """bf16 (else fp16) on CUDA; on a CPU the fastest dtypes and threads, measured once per CPU and torch version.
-
-    Where OMP_NUM_THREADS is set, its number of threads is used. The measurements lie in cache_dir()/runtime.json; those
-    made under heavy load are used once and not kept.
-    """
+    """bf16 (else fp16) on CUDA; else what find_cpu_runtime says."""
     device = default_device()
     if device.type == "cuda":
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
         return Runtime(device=device, llm_dtype=dtype, encoder_dtype=dtype)
+    return find_cpu_runtime()
+
+
+def find_cpu_runtime() -> Runtime:
+    """The fastest dtypes and number of threads of this CPU, measured once per CPU and torch version.
+
+    Where OMP_NUM_THREADS is set, its number of threads is used. The measurements lie in cache_dir()/runtime.json; those
+    made under heavy load are used once and not kept.
+    """
     file, counts = cache_dir() / "runtime.json", thread_counts()
     key = f"{cpu_name()} | torch {torch.__version__} | threads {counts}"
     known = _read(file)
@@ -70,11 +75,12 @@ def find_runtime() -> Runtime:
         if os.getloadavg()[0] > 1.5 * physical_cores():
             log.warning("This machine is busy: its speed will be measured again at the next start.")
             return choose(speeds)
-        known[key] = [asdict(speed) for speed in speeds]
+        known[key] = speeds
+        rows = {name: [asdict(speed) for speed in measured] for name, measured in known.items()}
         partial = file.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         partial.replace(file)
-    return choose([Speed(**speed) for speed in known[key]])
+    return choose(known[key])
 
 
 def use_threads(runtime: Runtime) -> None:
@@ -182,13 +188,14 @@ def _cpu_facts() -> list[tuple[str, str]]:
     return [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines) if name.strip()]
 
 
-def _read(file: Path) -> dict[str, list[dict]]:
+def _read(file: Path) -> dict[str, list[Speed]]:
     if not file.exists():
         return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        log.warning("%s is not JSON: measuring again.", file)
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        return {name: [Speed(**speed) for speed in measured] for name, measured in rows.items()}
+    except (ValueError, TypeError, AttributeError):  # not JSON, or other JSON
+        log.warning("%s holds no measurements: measuring again.", file)
         return {}
 
 

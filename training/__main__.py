@@ -7,7 +7,27 @@ from pathlib import Path
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse arguments and run one task; heavy modules are imported only then."""
+    """Run one task; heavy modules are imported only then. Returns the exit code: 1 for a mistake of the user."""
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from encoder.checkpoints import CheckpointError
+    from training.data.jsonl import DataError
+    from training.engine.run import ResumeError
+    from training.recipe import RecipeError
+
+    try:
+        run(args)
+    except (CheckpointError, DataError, OSError, RecipeError, ResumeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command with --resume goes on from the last saved state.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The tasks and the options that they share."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--recipe", default=None, metavar="NAME_OR_FILE", help="a file of training/recipes, or your own TOML"
@@ -40,8 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     bridge.add_argument(
         "--finish", action="store_true", help="train no further: write the checkpoint of the last saved state"
     )
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the task that the arguments name."""
     if args.task == "align":
         from training.align import run_align
 
@@ -53,7 +76,6 @@ def main(argv: list[str] | None = None) -> int:
             args.recipe or "mini-bridge", args.data, args.output, encoder_folder=args.encoder, init=args.init,
             features=args.features, resume=args.resume, finish=args.finish,
         )  # fmt: skip
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`python -m training bridge`: pooled features once, then the projector's first lesson, then projector and LoRA."""
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,32 +21,31 @@ from bridge.checkpoint import (
     save_checkpoint,
 )
 from bridge.language_model import load_language_model
-from bridge.projectors import Projector
-from encoder.checkpoints import load_encoder
+from bridge.projectors import PROJECTORS, Projector
+from bridge.runtime import DTYPES
+from encoder.checkpoints import CheckpointError, load_encoder
+from encoder.model import MugSTAN
 from training.align import cached_samples
-from training.data.jsonl import DataError
 from training.data.pooled import pool_media
 from training.engine.loop import LoopConfig, fit
+from training.engine.record import claim, describe, recorded
 from training.engine.run import Run
-from training.recipe import describe, load_recipe
+from training.recipe import Recipe, load_recipe, settled
 from training.tasks.bridge import BridgeSettings, BridgeTask
 from training.tasks.words import Tokenize, WordsTask
 
-log = logging.getLogger(__name__)
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BridgeRecipe(BridgeSettings):
+class BridgeRecipe(BridgeSettings, Recipe):
     """What to train, and for how long; lengths in steps."""
 
     preset: str = "mini"
     """The name that the chat model carries."""
-    encoder: str = "mini"
     llm: str = "smollm2-135m-instruct"
     projector: str = "mlp2x_gelu"
     grid: int = 3
-    threads: int = 2
     word_steps: int = 800
     word_batch: int = 256
     word_lr: float = 1e-3
@@ -56,6 +54,13 @@ class BridgeRecipe(BridgeSettings):
     lora_rank: int = 32
     save_every: int = 50
     validate_every: int = 150
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.projector not in PROJECTORS:
+            raise ValueError(
+                f"unknown projector '{self.projector}'. Known projectors: {', '.join(sorted(PROJECTORS))}."
+            )
 
 
 def run_bridge(
@@ -71,22 +76,23 @@ def run_bridge(
 ) -> None:
     """Train projector and LoRA; writes output/checkpoint, a folder that --model opens.
 
-    `init` is such a folder to start from, encoder included: the projector's first lesson is left out then. ValueError
-    where it is of another kind than the recipe. `finish` trains no further and writes the checkpoint of the last saved state; FileNotFoundError where there is none.
+    `init` is such a folder to start from, encoder included: the projector's first lesson is left out then.
+    CheckpointError where it is of another kind than the recipe. `finish` trains no further and writes the checkpoint of
+    the last saved state; FileNotFoundError where there is none.
     """
-    recipe = load_recipe(recipe_name, BridgeRecipe)
-    if init is not None:
-        _check_kind(init, recipe)
+    resume = resume or finish
+    recipe = settled(load_recipe(recipe_name, BridgeRecipe), recorded(output) if resume else {})
     run = Run(output / "bridge")
     if finish and not run.state_file.exists():
         raise FileNotFoundError(
             f"expected a saved state {run.state_file} to finish, found none. Start without --finish."
         )
+    encoder = _starting_encoder(encoder_folder, init, recipe)
+    claim(output, describe("bridge", recipe, data, encoder_folder or init), resume=resume)
     torch.set_num_threads(recipe.threads)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "recipe.json").write_text(json.dumps(describe(recipe) | {"data": [str(p) for p in data]}, indent=2))
-    encoder = load_encoder(encoder_folder or init or recipe.encoder)
-    samples, files = cached_samples(data, encoder, recipe.encoder, recipe.num_frames, features)
+    samples = cached_samples(
+        data, encoder, recipe.encoder, recipe.num_frames, features, dtype=DTYPES[recipe.feature_dtype]
+    )
     language_model = load_language_model(recipe.llm, dtype=torch.bfloat16)
     torch.manual_seed(recipe.seed)  # projector and adapter start the same in every run
     projector = Projector(
@@ -96,20 +102,18 @@ def run_bridge(
     embeddings = language_model.model.get_input_embeddings().weight.detach()
     projector.place_among(embeddings)
     media = {}
-    for split in ("train", "val"):
-        chosen = {i: f for i, f in files.items() if samples[i].split == split}
-        with tqdm(total=len(chosen), desc=f"pooling {split}", unit="medium", dynamic_ncols=True) as bar:
-            media[split] = pool_media(list(samples.values()), chosen, encoder, projector.pooling, output, bar.update)
-    if sum(bool(m.captions) for m in media["train"]) < 2:
-        raise DataError("expected at least two readable media with captions in the train split. See the lines above.")
+    for split, chosen in samples.items():
+        files = {file for _, file in chosen}
+        with tqdm(total=len(files), desc=f"pooling {split}", unit="medium", dynamic_ncols=True) as bar:
+            media[split] = pool_media(chosen, encoder, projector.pooling, output, bar.update)
 
     if init is None:
         words = WordsTask(
-            projector, embeddings, Tokenize(language_model.tokenizer), [m for m in media["train"] if m.captions],
-            [m for m in media["val"] if m.captions], batch_size=recipe.word_batch, lr=recipe.word_lr, seed=recipe.seed,
+            projector, embeddings, Tokenize(language_model.tokenizer), media["train"], media["val"],
+            batch_size=recipe.word_batch, lr=recipe.word_lr, seed=recipe.seed,
         )  # fmt: skip
         lesson = LoopConfig(steps=recipe.word_steps, seed=recipe.seed)
-        fit(words, lesson, Run(output / "words"), resume=resume or finish, name="words")
+        fit(words, lesson, Run(output / "words"), resume=resume, name="words")
     else:
         load_projector(projector, init / BRIDGE_FILE)
 
@@ -122,8 +126,7 @@ def run_bridge(
     if finish:
         step = run.restore(task.module, torch.optim.AdamW(task.parameter_groups()))
     else:
-        fit(task, config, run, resume=resume, name="bridge")
-        step = recipe.steps
+        step = fit(task, config, run, resume=resume, name="bridge")
     save_checkpoint(
         output / "checkpoint",
         config=CheckpointConfig(
@@ -147,11 +150,21 @@ def _with_lora(llm: nn.Module, recipe: BridgeRecipe, init: Path | None) -> PeftM
     return get_peft_model(llm, lora)
 
 
+def _starting_encoder(encoder_folder: Path | None, init: Path | None, recipe: BridgeRecipe) -> MugSTAN:
+    """The encoder of a folder that suits the recipe, else the recipe's fresh one."""
+    try:
+        if init is not None:
+            _check_kind(init, recipe)
+        return load_encoder(encoder_folder or init or recipe.encoder)
+    except (KeyError, json.JSONDecodeError) as error:  # a config.json of another origin
+        raise CheckpointError(f"{encoder_folder or init} is no checkpoint to start from: {error.args[0]}") from error
+
+
 def _check_kind(init: Path, recipe: BridgeRecipe) -> None:
-    """Raise ValueError unless the checkpoint is made of the parts that the recipe names."""
+    """Raise CheckpointError unless the checkpoint is made of the parts that the recipe names."""
     config = read_config(init)
     if lacking := [part for part in ("encoder", "bridge", "adapter") if part not in config.parts]:
-        raise ValueError(
+        raise CheckpointError(
             f"expected a checkpoint with encoder, bridge and adapter to start from, {init} lacks {lacking}."
         )
     wanted = {
@@ -166,6 +179,6 @@ def _check_kind(init: Path, recipe: BridgeRecipe) -> None:
         f"{key} is {found[key]!r} there, {wanted[key]!r} in the recipe" for key in wanted if found[key] != wanted[key]
     ]
     if different:
-        raise ValueError(
+        raise CheckpointError(
             f"{init} cannot be started from: {'; '.join(different)}. Change the recipe or leave out --init."
         )

@@ -1,31 +1,75 @@
 """Recipes: TOML files whose keys are the fields of a frozen dataclass."""
 
 import tomllib
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-Recipe = TypeVar("Recipe")
+from bridge.runtime import DTYPES, find_cpu_runtime
+from encoder.presets import ENCODERS
+
 RECIPES = Path(__file__).parent / "recipes"
 
 
-def load_recipe(name_or_file: str, kind: type[Recipe]) -> Recipe:
+class RecipeError(ValueError):
+    """A recipe cannot be followed; the message names the file and the key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What every recipe says. Training uses the CPU."""
+
+    encoder: str = "mini"
+    threads: int = 0
+    """0 takes the number that is fastest here."""
+    feature_dtype: str = ""
+    """What the frozen tower computes in, "bfloat16" or "float32"; "" takes the one that is fastest here."""
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"unknown encoder '{self.encoder}'. Known encoders: {', '.join(sorted(ENCODERS))}.")
+        if self.threads < 0:
+            raise ValueError(f"expected threads of 0 or more, got {self.threads}.")
+        if self.feature_dtype not in ("", *DTYPES):
+            raise ValueError(f"unknown feature_dtype '{self.feature_dtype}'. Known dtypes: {', '.join(DTYPES)}.")
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+def load_recipe(name_or_file: str, kind: type[AnyRecipe]) -> AnyRecipe:
     """A recipe by the name of a file in training/recipes, or by path.
 
-    Raises FileNotFoundError with the known names, KeyError on a key that `kind` does not have.
+    Raises FileNotFoundError with the known names, RecipeError on a key that `kind` does not have or a value it refuses.
     """
     path = RECIPES / f"{name_or_file}.toml"
     path = path if path.exists() else Path(name_or_file)
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise FileNotFoundError(f"expected a recipe's name or file, got '{name_or_file}'. Known recipes: {known}.")
-    values = tomllib.loads(path.read_text(encoding="utf-8"))
-    known = {f.name for f in fields(kind)}
-    if unknown := sorted(values.keys() - known):
-        raise KeyError(f"{path}: unknown {unknown}. Known keys: {', '.join(sorted(known))}.")
-    return kind(**values)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        known = {f.name for f in fields(kind)}
+        if unknown := sorted(values.keys() - known):
+            raise ValueError(f"unknown {unknown}. Known keys: {', '.join(sorted(known))}.")
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
-def describe(recipe: object) -> dict:
-    """The values of a recipe, for the run folder."""
-    return asdict(recipe)
+def settled(recipe: AnyRecipe, before: Mapping[str, Any]) -> AnyRecipe:
+    """The recipe with measured values where it leaves them open.
+
+    `before` is the record of the training that goes on, empty for a new one: its features are not computed anew in
+    another dtype because the machine is busy today.
+    """
+    if recipe.threads and recipe.feature_dtype:
+        return recipe
+    runtime = find_cpu_runtime()
+    fastest = str(runtime.encoder_dtype).removeprefix("torch.")
+    return replace(
+        recipe,
+        threads=recipe.threads or runtime.threads,
+        feature_dtype=recipe.feature_dtype or before.get("feature_dtype", fastest),
+    )

@@ -15,13 +15,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from benchmarks.clip import write_clip
+from bridge import runtime
 from bridge.checkpoint import load_checkpoint, read_config
 from training.__main__ import main
+from training.align import AlignRecipe
+from training.recipe import settled
 
-ALIGN = "head_steps = 6\nhead_batch = 4\nbranch_steps = 3\nbranch_batch = 2\nthreads = 1\n"
+MACHINE = 'threads = 1\nfeature_dtype = "float32"\n'
+ALIGN = "head_steps = 6\nhead_batch = 4\nbranch_steps = 3\nbranch_batch = 2\n" + MACHINE
 BRIDGE = (
     "word_steps = 3\nword_batch = 4\nsteps = 6\nbatch_size = 3\nsave_every = 2\nvalidate_every = 6\nqa_from = 3\n"
-    "lora_rank = 2\nthreads = 1\n"
+    "lora_rank = 2\n" + MACHINE
 )
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "yellow": (220, 210, 40)}
 
@@ -139,21 +143,81 @@ def test_training_goes_on_from_a_chat_model(data: Path, encoder: Path, tmp_path:
             assert same == (rate == 0 or file == "encoder.safetensors"), file
 
 
-def test_a_chat_model_of_another_kind_is_no_start(data: Path, encoder: Path, tmp_path: Path) -> None:
+def test_a_chat_model_of_another_kind_is_no_start(
+    data: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     if not (data / "whole" / "checkpoint").exists():
         assert main(bridge_arguments(data, encoder, data / "whole")) == 0
     (tmp_path / "r.toml").write_text(BRIDGE + "grid = 4\n")
     arguments = ["--recipe", str(tmp_path / "r.toml"), "--init", str(data / "whole" / "checkpoint")]
-    with pytest.raises(ValueError, match="grid is 3 there, 4 in the recipe"):
-        main(["bridge", *arguments, "--output", str(tmp_path / "run"), *common(data)])
+    refused(capsys, ["bridge", *arguments, "--output", str(tmp_path / "run"), *common(data)], "grid is 3 there, 4 in")
 
 
-def test_nothing_can_be_finished_that_was_never_started(data: Path, encoder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="Start without --finish"):
-        main([*bridge_arguments(data, encoder, tmp_path / "none"), "--finish"])
+def refused(capsys: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
+    """A mistake of the user is one line that says what is wrong, and an exit code."""
+    capsys.readouterr()
+    assert main(arguments) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
 
 
-def test_an_unknown_key_of_a_recipe_lists_the_known_ones(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "r.toml").write_text("lerning_rate = 1\n")
-    with pytest.raises(KeyError, match=r"lerning_rate.*head_lr"):
-        main(["align", "--recipe", str(tmp_path / "r.toml"), "--output", str(tmp_path / "run"), *common(data)])
+def test_a_mistake_is_a_line_and_not_a_traceback(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def command(
+        task: str, *, recipe: str = "threads = 1\n", rows: str | None = None, more: tuple[str, ...] = ()
+    ) -> list:
+        (tmp_path / "r.toml").write_text(recipe + 'feature_dtype = "float32"\n')
+        file = data / "data.jsonl"
+        if rows is not None:
+            file = tmp_path / "rows.jsonl"
+            file.write_text(rows)
+        options = ["--recipe", str(tmp_path / "r.toml"), "--output", str(tmp_path / "run"), "--data", str(file)]
+        return [task, *options, *more]
+
+    row = json.dumps({"image": str(data / "0.png"), "caption": "A wall.", "split": "valid"})
+    missing = str(tmp_path / "missing")
+    refused(capsys, command("align", recipe="lerning_rate = 1\n"), "unknown ['lerning_rate']. Known keys: branch_batch")
+    refused(capsys, command("align", recipe="head_lr 1\n"), "r.toml: ")
+    refused(capsys, command("align", recipe='num_frames = "8"\n'), "r.toml: ")
+    refused(capsys, command("align", recipe="num_frames = 3\n"), "r.toml: expected num_frames of 4 or more, got 3")
+    refused(capsys, command("bridge", recipe='projector = "x"\n'), "unknown projector 'x'. Known projectors: linear")
+    refused(capsys, command("align", more=("--recipe", missing)), "Known recipes: mini-align")
+    refused(capsys, command("align", more=("--data", missing)), f"No such file or directory: '{missing}'")
+    refused(capsys, command("align", rows=row), "rows.jsonl:1: expected a split of train, val, test, got 'valid'")
+    refused(capsys, command("bridge", more=("--init", missing)), "expected a checkpoint folder with config.json")
+    refused(capsys, command("bridge", more=("--encoder", missing)), "a folder with config.json")
+    refused(capsys, command("bridge", more=("--finish",)), "Start without --finish")
+    (tmp_path / "config.json").write_text('{"encoder": {"preset": "maxi"}}')
+    refused(
+        capsys, command("bridge", more=("--encoder", str(tmp_path))), "no checkpoint to start from: unknown encoder"
+    )
+
+
+def test_a_second_start_in_a_used_folder_destroys_nothing(
+    data: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = encoder.parent
+    before = (output / "recipe.json").read_text()
+    assert json.loads(before) | {"task": "align", "head_steps": 6, "threads": 1} == json.loads(before)
+    (tmp_path / "r.toml").write_text(ALIGN + "head_lr = 0.5\n")
+    arguments = ["align", "--recipe", str(tmp_path / "r.toml"), "--output", str(output), *common(data)]
+    refused(capsys, arguments, "holds a training already. Add --resume")
+    refused(capsys, [*arguments, "--resume"], "holds another training: head_lr was 0.001, is 0.5.")
+    assert (output / "recipe.json").read_text() == before
+
+
+def test_on_a_machine_with_a_gpu_the_cpu_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a recipe leaves open is measured where training computes; what it says, or a training that goes on, stays."""
+    speeds = [
+        runtime.Speed(dtype=dtype, threads=3, encode=seconds, prefill=seconds, decode=seconds)
+        for dtype, seconds in (("float32", 1.0), ("bfloat16", 2.0))
+    ]
+    monkeypatch.setenv("MUGSTAN_CACHE", str(tmp_path))
+    monkeypatch.setattr(runtime, "default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(runtime, "measure", lambda counts: speeds)
+    recipe = settled(AlignRecipe(), {})
+    assert (recipe.threads, recipe.feature_dtype) == (3, "float32")
+    recipe = settled(AlignRecipe(threads=1), {"threads": 2, "feature_dtype": "bfloat16"})
+    assert (recipe.threads, recipe.feature_dtype) == (1, "bfloat16")
+    recipe = settled(AlignRecipe(feature_dtype="float32"), {"feature_dtype": "bfloat16"})
+    assert (recipe.threads, recipe.feature_dtype) == (3, "float32")

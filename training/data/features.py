@@ -1,6 +1,7 @@
 """The feature cache: what the frozen tower says about a medium, computed once and kept in one safetensors file each.
 
-A file is named by the content of the medium, the frames taken from it and the tower, so a changed byte is a miss.
+A file is named by the content of the medium, the frames taken from it, the tower and what it computed in, so a changed
+byte is a miss.
 """
 
 import copy
@@ -25,19 +26,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureCache:
-    """Tower states of media under `folder`. `tower` names the tower and its weights; `num_frames` a video's frames."""
+    """Tower states of media under `folder`.
+
+    `tower` names the tower and its weights, `num_frames` the frames of a video, `dtype` what the tower computes in,
+    whatever its parameters have. The names of files leave out the usual dtype, bfloat16.
+    """
 
     folder: Path
     tower: str
     num_frames: int
+    dtype: torch.dtype = torch.bfloat16
 
     def path(self, sample: Sample) -> Path:
         """Where the states of a sample lie, present or not."""
-        digest = hashlib.sha256(sample.media.read_bytes())
-        frames = self.num_frames if sample.is_video else 1
-        digest.update(f"|{self.tower}|{frames}|{sample.start}|{sample.end}".encode())
+        with sample.media.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        dtype = "" if self.dtype == torch.bfloat16 else f"-{str(self.dtype).removeprefix('torch.')}"
+        digest.update(f"|{self.tower}{dtype}|{self.frames(sample)}|{sample.start}|{sample.end}".encode())
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
+
+    def frames(self, sample: Sample) -> int:
+        """How many frames are asked of a sample's medium."""
+        return self.num_frames if sample.is_video else 1
 
     @staticmethod
     def load(path: Path) -> Tensor:
@@ -58,57 +69,69 @@ def cache_features(
     cache: FeatureCache,
     encoder: MugSTAN,
     *,
-    dtype: torch.dtype = torch.float32,
     batch_frames: int = 32,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> dict[int, Path]:
     """Fill the cache; sample index -> file, without the media that could not be read (logged, one line each).
 
-    The tower computes in `dtype`, whatever its parameters have.
+    Samples of the same medium share a file, which is computed once.
     """
-    paths = dict(enumerate(cache.path(s) for s in samples))
-    missing = [i for i, p in paths.items() if not p.exists()]
-    on_progress(len(samples) - len(missing))
-    tower = copy.deepcopy(encoder.backbone).to(dtype) if missing else encoder.backbone
-    batch: list[tuple[int, Tensor]] = []
+    rows = _rows_by_file(samples, cache)
+    missing = {path: samples[indices[0]] for path, indices in rows.items() if not path.exists()}
+    on_progress(len(samples) - sum(len(rows[path]) for path in missing))
+    tower = copy.deepcopy(encoder.backbone).to(cache.dtype) if missing else encoder.backbone
+    batch: list[tuple[Path, Tensor]] = []
 
     def flush() -> None:
         if not batch:
             return
         with torch.inference_mode():
-            frames = torch.cat([f for _, f in batch]).to(dtype)
+            frames = torch.cat([f for _, f in batch]).to(cache.dtype)
             states = tower.frame_states(frames, encoder.branch.depth)  # (d, sum of T, 1 + L, D)
-        for (index, _), part in zip(batch, states.split([len(f) for _, f in batch], dim=1), strict=True):
-            cache.save(paths[index], part)
-        on_progress(len(batch))
+        for (path, _), part in zip(batch, states.split([len(f) for _, f in batch], dim=1), strict=True):
+            cache.save(path, part)
+            on_progress(len(rows[path]))
         batch.clear()
 
-    for index, frames in _read_ahead(samples, missing, cache.num_frames, encoder):
+    for path, frames in _read_ahead(missing, cache, encoder):
         if frames is None:
-            del paths[index]
-            on_progress(1)
+            on_progress(len(rows.pop(path)))
             continue
-        batch.append((index, frames))
+        batch.append((path, frames))
         if sum(len(f) for _, f in batch) >= batch_frames:
             flush()
     flush()
-    return paths
+    return {index: path for path, indices in rows.items() for index in indices}
+
+
+def _rows_by_file(samples: list[Sample], cache: FeatureCache) -> dict[Path, list[int]]:
+    """Where states lie or will lie -> indices of the samples that they belong to. Each medium is hashed once."""
+    known: dict[tuple, Path] = {}
+    rows: dict[Path, list[int]] = {}
+    for index, sample in enumerate(samples):
+        key = (sample.media, sample.is_video, sample.start, sample.end)
+        if key not in known:
+            known[key] = cache.path(sample)
+        rows.setdefault(known[key], []).append(index)
+    return rows
 
 
 def _read_ahead(
-    samples: list[Sample], indices: list[int], num_frames: int, encoder: MugSTAN
-) -> Iterator[tuple[int, Tensor | None]]:
-    """(index, normalised frames (T, 3, H, W) or None where unreadable), decoded while the tower computes."""
+    missing: dict[Path, Sample], cache: FeatureCache, encoder: MugSTAN
+) -> Iterator[tuple[Path, Tensor | None]]:
+    """(file, normalised frames (T, 3, H, W) or None where unreadable), decoded while the tower computes."""
     transform = encoder.backbone.transform
 
-    def read(index: int) -> tuple[int, Tensor | None]:
-        sample = samples[index]
+    def read(entry: tuple[Path, Sample]) -> tuple[Path, Tensor | None]:
+        path, sample = entry
         try:
-            return index, transform(read_frames(sample.media, num_frames, start=sample.start, end=sample.end).pixels)
+            frames = read_frames(sample.media, cache.frames(sample), start=sample.start, end=sample.end)
+            return path, transform(frames.pixels)
         except VideoError as error:
             log.warning("%s left out: %s", sample.media, error)
-            return index, None
+            return path, None
 
+    entries = list(missing.items())
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for first in range(0, len(indices), 64):
-            yield from pool.map(read, indices[first : first + 64])
+        for first in range(0, len(entries), 64):
+            yield from pool.map(read, entries[first : first + 64])

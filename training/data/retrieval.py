@@ -41,10 +41,8 @@ def read_retrieval(path: Path) -> list[CaptionedVideo]:
     return [CaptionedVideo(video=spelled[key], captions=tuple(said)) for key, said in captions.items()]
 
 
-def _parse(where: str, row: object) -> tuple[str, list[str]]:
+def _parse(where: str, row: dict) -> tuple[str, list[str]]:
     """The video of a row and its captions. Raises DataError that says what is wrong `where`."""
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected a JSON object, got {row!r:.80}.")
     if unknown := sorted(row.keys() - KNOWN_KEYS):
         raise DataError(f"{where}: unknown {unknown}. Known keys: {', '.join(sorted(KNOWN_KEYS))}.")
     for key in ("video", "split") if "split" in row else ("video",):

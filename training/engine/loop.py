@@ -63,8 +63,11 @@ def warmup_cosine(step: int, *, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def fit(task: Task, config: LoopConfig, run: Run, *, resume: bool, name: str) -> None:
-    """Train to `config.steps`. Raises FileExistsError when the run folder is in use and `resume` is not asked for."""
+def fit(task: Task, config: LoopConfig, run: Run, *, resume: bool, name: str) -> int:
+    """Train to `config.steps`; returns the steps done, more than that where a saved state was further.
+
+    Raises FileExistsError when the run folder is in use and `resume` is not asked for.
+    """
     if run.state_file.exists() and not resume:
         raise FileExistsError(
             f"{run.folder} holds a run already. Add --resume to go on with it, or choose another --output."
@@ -73,7 +76,7 @@ def fit(task: Task, config: LoopConfig, run: Run, *, resume: bool, name: str) ->
     optimizer = torch.optim.AdamW(task.parameter_groups(), betas=(0.9, 0.98))
     peaks = [group["lr"] for group in optimizer.param_groups]
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    start = run.restore(task.module, optimizer) if resume else 0
+    start = run.restore(task.module, optimizer)
     bar = tqdm(total=config.steps, initial=start, desc=name, unit="step", dynamic_ncols=True, mininterval=2)
     since, tokens = time.perf_counter(), 0
     for step in range(start, config.steps):
@@ -114,3 +117,4 @@ def fit(task: Task, config: LoopConfig, run: Run, *, resume: bool, name: str) ->
             run.save(done, task.module, optimizer)
             run.draw_curves()
     bar.close()
+    return max(start, config.steps)

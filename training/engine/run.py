@@ -4,6 +4,7 @@ The state is written under a temporary name, flushed to disk and renamed, so a k
 """
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+STATE_FILE = "state.safetensors"
+
+
+class ResumeError(ValueError):
+    """A folder holds another training; the message says what differs."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Run:
 
     @property
     def state_file(self) -> Path:
-        return self.folder / "state.safetensors"
+        return self.folder / STATE_FILE
 
     @property
     def metrics_file(self) -> Path:
@@ -34,10 +42,19 @@ class Run:
             file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
 
     def metrics(self) -> list[dict]:
-        """All lines of metrics.jsonl."""
+        """All lines of metrics.jsonl, without a last one that a kill tore."""
         if not self.metrics_file.exists():
             return []
-        return [json.loads(line) for line in self.metrics_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                if number < len(lines):
+                    raise ResumeError(f"{self.metrics_file}:{number}: expected JSON, got {line[:80]!r}.") from error
+                log.warning("%s ends in half a line, which is dropped", self.metrics_file)
+        return rows
 
     def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Trained parameters and optimizer state after `step` steps."""
@@ -53,9 +70,10 @@ class Run:
     def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
         """Put the saved state back; returns the number of steps done, 0 where nothing was saved.
 
-        Raises ValueError when the parameters are not those of this module. Metrics past the state are dropped.
+        Raises ResumeError when the parameters are not those of this module. Metrics past the state are dropped.
         """
         if not self.state_file.exists():
+            self._drop_metrics(after=0)
             return 0
         with safe_open(str(self.state_file), "pt") as file:
             step = int(file.metadata()["step"])
@@ -63,7 +81,7 @@ class Run:
         trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         saved = {k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")}
         if saved.keys() != trained.keys():
-            raise ValueError(
+            raise ResumeError(
                 f"{self.state_file} does not fit: {len(trained.keys() - saved.keys())} missing "
                 f"{sorted(trained.keys() - saved.keys())[:3]}, {len(saved.keys() - trained.keys())} unexpected "
                 f"{sorted(saved.keys() - trained.keys())[:3]}. Resume with the settings of the first start."
@@ -72,11 +90,14 @@ class Run:
             for name, parameter in trained.items():
                 parameter.copy_(saved[name])
         optimizer.load_state_dict(_optimizer_state(tensors) | {"param_groups": optimizer.state_dict()["param_groups"]})
-        kept = [row for row in self.metrics() if row["step"] <= step]
+        self._drop_metrics(after=step)
+        return step
+
+    def _drop_metrics(self, *, after: int) -> None:
+        kept = [row for row in self.metrics() if row["step"] <= after]
         partial = self.metrics_file.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         partial.replace(self.metrics_file)
-        return step
 
     def draw_curves(self) -> None:
         """curves.png: the training loss, and every validation metric in a panel of its own."""

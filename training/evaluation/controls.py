@@ -1,17 +1,20 @@
 """Controls: the same questions beside another video, part of it, or none, so that a score tells what the video gave it."""
 
+from __future__ import annotations
+
 import random
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from training.data.items import Item
 from training.data.jsonl import DataError
+
+if TYPE_CHECKING:  # the command line imports this module, and its --help must not wait for torch
+    from torch import Tensor
 
 CONTROLS = {
     "full": "the video as it is",
@@ -72,7 +75,7 @@ def arranged(frames: Tensor, arrangement: str, *, seed: int) -> Tensor:
         rng = random.Random(seed)
         while order == sorted(order):
             rng.shuffle(order)
-        return frames[torch.tensor(order)]
+        return frames[order]
     return frames
 
 

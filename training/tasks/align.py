@@ -17,8 +17,12 @@ from torch import Tensor, nn
 from encoder.backbones.base import TextFeatures
 from encoder.model import MugSTAN
 from training.data.features import FeatureCache
+from training.data.jsonl import DataError
 from training.engine.loop import StepOutput
 from training.tasks.contrastive import contrastive_loss, recall_at_1
+
+MIN_FRAMES = 4
+"""A pseudo-clip shows each of its two pictures for two frames or more."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,10 @@ class FrameTable:
 
 
 class BranchTask:
-    """Contrastive loss of clips and captions through branch and heads, plain and Mug similarity in equal parts."""
+    """Contrastive loss of clips and captions through branch and heads, plain and Mug similarity in equal parts.
+
+    Raises DataError where there are neither two pictures nor two clips to tell apart.
+    """
 
     def __init__(
         self,
@@ -136,7 +143,13 @@ class BranchTask:
             "pseudo_clips": len(self.pictures) > 1,
         }
         self.kinds = [(name, draw) for name, draw in draws.items() if enough[name]]
+        if not self.kinds:
+            raise DataError(
+                "expected two pictures or two clips with captions in the train split, got "
+                f"{len(self.pictures)} and {len(self.clips)}."
+            )
         self.batch_size, self.num_frames, self.lr, self.seed = batch_size, num_frames, lr, seed
+        self._train_branch_only()
 
     def parameter_groups(self) -> list[dict]:
         scale = list(self.encoder.branch.output_fusion.parameters())
@@ -170,8 +183,8 @@ class BranchTask:
         self.encoder.eval()
         values = {"scale": self.encoder.branch.output_fusion.scale.abs().mean().item()}
         if self.val:
-            states = torch.stack([FeatureCache.load(m.file) for m in self.val], dim=1).float()
-            video, text = self.encoder.encode_states(states), self.words([m.captions[0] for m in self.val])
+            video = self.encoder.encode_states(self._states(self.val))
+            text = self.words([m.captions[0] for m in self.val])
             for mode, name in (("plain", "clip_R@1_plain"), ("mug_simple", "clip_R@1_mug")):
                 values[name] = recall_at_1(self.encoder.similarity(text, video, mode))
         if len(self.pictures) > 1:
@@ -179,8 +192,13 @@ class BranchTask:
             similarity = self.encoder.similarity(self.words(captions), self.encoder.encode_states(pairs), "plain")
             other = similarity[torch.arange(64), torch.arange(64) ^ 1]
             values["order"] = (similarity.diagonal() > other).float().mean().item()
-        self.encoder.train()
+        self._train_branch_only()
         return values
+
+    def _train_branch_only(self) -> None:
+        """The frozen towers stay in evaluation mode: their own dropout would blur what is learned from."""
+        self.encoder.eval()
+        self.encoder.branch.train()
 
     def _pictures(self, rng: random.Random) -> tuple[Tensor, list[str]]:
         return self._load(rng, rng.sample(self.pictures, min(4 * self.batch_size, len(self.pictures))))
@@ -189,8 +207,12 @@ class BranchTask:
         return self._load(rng, rng.sample(self.clips, min(self.batch_size, len(self.clips))))
 
     def _load(self, rng: random.Random, media: list[Medium]) -> tuple[Tensor, list[str]]:
-        states = torch.stack([FeatureCache.load(m.file) for m in media], dim=1).float()  # (d, B, T, 1 + L, D)
-        return states, [rng.choice(m.captions) for m in media]
+        return self._states(media), [rng.choice(m.captions) for m in media]
+
+    def _states(self, media: list[Medium]) -> Tensor:
+        """(d, B, T, 1 + L, D) of pictures, T = 1, or of clips; a still among the clips is shown in every frame."""
+        frames = self.num_frames if media[0].is_video else 1
+        return torch.stack([FeatureCache.load(m.file).expand(-1, frames, -1, -1) for m in media], dim=1).float()
 
     def _pseudo_clips(self, rng: random.Random, size: int | None = None) -> tuple[Tensor, list[str]]:
         """Clips 2i and 2i + 1 show the same two pictures in both orders; the cut falls anywhere."""

@@ -63,8 +63,8 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: object, message
 
 def test_a_list_of_something_else_is_named_too(tmp_path: Path) -> None:
     path = tmp_path / "pairs.json"
-    path.write_text('[{"video": "a.mp4", "caption": "x"}, "b.mp4"]')
-    with pytest.raises(DataError, match=r"pairs.json:2: expected a JSON object, got 'b.mp4'"):
+    path.write_text('[{"video": "a.mp4", "caption": "x"},\n"b.mp4"]')
+    with pytest.raises(DataError, match=r"pairs.json:2: expected a JSON object, got str: b.mp4"):
         read_retrieval(path)
 
 

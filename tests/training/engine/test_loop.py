@@ -1,5 +1,6 @@
 """A resumed run must be the unbroken one, to the bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path: Path, fail_at: int) -> None
     losses = [[row["loss"] for row in run.metrics() if "loss" in row] for run in (Run(tmp_path / "whole"), broken)]
     assert losses[0] == losses[1]
     assert (tmp_path / "broken" / "curves.png").exists()
+
+
+def test_a_run_killed_before_its_first_save_logs_no_step_twice(tmp_path: Path) -> None:
+    for resume in (False, True):
+        run = Run(tmp_path / str(resume))
+        with pytest.raises(KeyboardInterrupt):
+            fit(Regression(fail_at=3), CONFIG, run, resume=False, name="killed")
+        assert not run.state_file.exists()
+        with run.metrics_file.open("a") as file:
+            file.write('{"step": 4, "los')
+        assert fit(Regression(), CONFIG, run, resume=resume, name="again") == 12
+        assert [row["step"] for row in run.metrics() if "loss" in row] == list(range(1, 13))
+
+
+def test_steps_beyond_a_shortened_training_count(tmp_path: Path) -> None:
+    fit(Regression(), CONFIG, Run(tmp_path), resume=False, name="long")
+    assert fit(Regression(), replace(CONFIG, steps=5), Run(tmp_path), resume=True, name="short") == 12
 
 
 def test_a_used_folder_is_not_overwritten(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""recipe.json in an output folder: what is trained there, on what and from what. No other training goes on in it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from training.engine.run import STATE_FILE, ResumeError
+
+RECORD_FILE = "recipe.json"
+MAY_DIFFER = ("steps", "branch_steps", "save_every", "validate_every", "threads", "data", "start")
+"""Not compared on resume: lengths of the last part, and the names of what is compared by content."""
+
+
+def recorded(output: Path) -> dict[str, Any]:
+    """What recipe.json says, empty where there is none. Raises ResumeError where it is not JSON."""
+    path = output / RECORD_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except json.JSONDecodeError as error:
+        raise ResumeError(f"{path}: expected JSON ({error}). Choose another --output.") from error
+
+
+def describe(task: str, recipe: Any, data: list[Path], start: Path | None) -> dict[str, Any]:
+    """A training as it is recorded. `start` is the folder that it starts from, None for fresh weights."""
+    weights = sorted(start.rglob("*.safetensors")) if start else []
+    return {
+        "task": task,
+        **asdict(recipe),
+        "data": [str(path) for path in data],
+        "data_sha256": _digests(data),
+        "start": start and str(start),
+        "start_sha256": _digests(weights),
+    }
+
+
+def claim(output: Path, training: Mapping[str, Any], *, resume: bool) -> None:
+    """Write recipe.json into a folder without saved states, or into one that holds the same training.
+
+    A folder that is refused stays as it was. Raises FileExistsError where states are saved and `resume` is not asked
+    for, ResumeError where they are another training's. What only one of the two records names is not compared.
+    """
+    if any(output.glob(f"*/{STATE_FILE}")):
+        if not resume:
+            raise FileExistsError(
+                f"{output} holds a training already. Add --resume to go on with it, or choose another --output."
+            )
+        before = recorded(output)
+        if not before:
+            raise ResumeError(
+                f"{output} has saved states but no {RECORD_FILE} that says of what. Choose another --output."
+            )
+        different = [
+            f"{key} was {before[key]!r}, is {training[key]!r}"
+            for key in sorted(before.keys() & training.keys() - set(MAY_DIFFER))
+            if before[key] != training[key]
+        ]
+        if different:
+            raise ResumeError(f"{output} holds another training: {'; '.join(different)}. Choose another --output.")
+    output.mkdir(parents=True, exist_ok=True)
+    partial = output / f"{RECORD_FILE}.partial"
+    partial.write_text(json.dumps(dict(training), indent=2) + "\n", encoding="utf-8")
+    partial.replace(output / RECORD_FILE)
+
+
+def _digests(files: Iterable[Path]) -> list[str]:
+    """The start of each file's SHA-256."""
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest()[:16])
+    return digests
