@@ -79,14 +79,15 @@ def serve(args: argparse.Namespace) -> int:
         print(f"Cannot serve on {args.host}:{args.port}: {problem}. Choose another --port or --host.", file=sys.stderr)
         return 1
     print(f"Loading {args.model} ...", file=sys.stderr, flush=True)
-    from app.progress import ModelError, load_model
+    from app.progress import load_model
     from app.server import ServerConfig, serving
+    from bridge import ModelError
     from encoder.runtime import cache_dir
 
     try:
         model = load_model(args.model)
     except ModelError as error:
-        print(error, file=sys.stderr)
+        print(f"Cannot load the model: {error}", file=sys.stderr)
         return 1
     config = ServerConfig(
         host=args.host,

@@ -13,8 +13,8 @@ def ask(video: Path, questions: list[str], *, model: str) -> int:
     except VideoError as error:
         note(f"{video}: {error}")
         return 1
-    from app.progress import ModelError, load_model
-    from bridge import ChatError, VideoChat
+    from app.progress import load_model
+    from bridge import ChatError, ModelError, VideoChat
 
     try:
         chat = VideoChat(load_model(model))
@@ -26,7 +26,9 @@ def ask(video: Path, questions: list[str], *, model: str) -> int:
             print(flush=True)
     except VideoError as error:
         note(f"{video}: {error}")
-    except (ModelError, ChatError) as error:
+    except ModelError as error:
+        note(f"Cannot load the model: {error}")
+    except ChatError as error:
         note(str(error))
     else:
         return 0

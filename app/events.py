@@ -30,25 +30,35 @@ FINISHES = {
 }
 
 
-def open_video(session: Session, path: Path, name: str) -> Iterator[View]:
-    """Read the file at `path`, which the user calls `name`: its frames appear, a new conversation begins."""
-    yield {"strip": render_notice(READING), "talk": [], "status": ""}
+def open_video(session: Session, path: Path) -> Iterator[View]:
+    """Read a file: its frames appear, a new conversation begins. One that is refused leaves what was open before it."""
     try:
-        for event in session.open(path):
+        events = session.open(path)
+        yield {"strip": render_notice(READING), "talk": [], "status": ""}
+        for event in events:
             if isinstance(event, Place):
                 yield {"strip": render_notice(waiting(event, READING))}
             else:
-                yield {"strip": render_strip(event, name)}
+                yield {"strip": render_strip(event, path.name)}
     except VideoError as error:
         logger.info("a file was refused: %s", error)
-        yield {"strip": render_notice(str(error), kind="error")}
+        yield refused(session, str(error))
     except Exception:
         logger.exception("reading a video failed")
-        yield {"strip": render_notice(FAULT, kind="error")}
+        yield refused(session, FAULT)
+
+
+def refused(session: Session, message: str) -> View:
+    """Why a file was refused, above the frames of the earlier one, whose conversation goes on."""
+    earlier = "" if session.frames is None else render_strip(session.frames, session.name)
+    return {"strip": render_notice(message, kind="error") + earlier, "talk": session.messages}
 
 
 def ask_question(session: Session, text: str) -> Iterator[View]:
-    """Answer a question, piece by piece. A question that cannot be answered goes back into its box."""
+    """Answer a question, piece by piece. A question that cannot be answered goes back into its box.
+
+    A new video, or Clear, ends it: nothing of the old conversation is shown any more.
+    """
     question = text.strip()
     if not question:
         yield {"status": render_notice("Please type a question first.", kind="error")}
@@ -56,37 +66,44 @@ def ask_question(session: Session, text: str) -> Iterator[View]:
     if session.answering:
         yield {"status": render_notice(str(BusyError()), kind="error")}
         return
-    before = session.messages
+    conversation, before = session.conversation, session.messages
     asked = [*before, {"role": "user", "content": question}]
     yield {"question": "", "talk": asked, "status": render_notice("Looking at the frames…"), "busy": True}
+    last: View = {}
     try:
         for event in session.ask(question):
+            if session.conversation != conversation:
+                break
             if isinstance(event, Place):
                 yield {"status": render_notice(waiting(event, "Looking at the frames…"))}
             else:
                 answer = {"role": "assistant", "content": event}
                 yield {"talk": [*asked, answer], "status": render_notice("Answering…")}
-        yield {**ending(session, before, question), "busy": False}
+        else:
+            last = ending(session, before, question)
     except (ChatError, BusyError) as error:
-        yield {**given_back(before, question), "status": render_notice(str(error), kind="error"), "busy": False}
+        last = given_back(session, question, render_notice(str(error), kind="error"))
     except Exception:
         logger.exception("answering failed")
-        yield {**given_back(before, question), "status": render_notice(FAULT, kind="error"), "busy": False}
+        last = given_back(session, question, render_notice(FAULT, kind="error"))
+    if session.conversation != conversation:  # said again: a piece of ours may have overtaken the news
+        last = {"talk": session.messages, "status": ""}
+    yield {**last, "busy": False}
 
 
 def ending(session: Session, before: list[dict[str, str]], question: str) -> View:
     """How an answer ended. The conversation shown is the one in memory: a stopped answer as far as it got."""
     stats, talk = session.last, session.messages
-    if len(talk) > len(before):
-        return {"talk": talk, "status": render_notice(FINISHES[stats.finish].format(seconds=stats.seconds))}
-    if stats is None or stats.finish == "stopped":
-        return {**given_back(before, question), "status": render_notice("Stopped before the answer began.")}
-    return {**given_back(before, question), "status": render_notice("The model found no answer. Try other words.")}
+    if stats is None or (len(talk) == len(before) and stats.finish == "stopped"):
+        return given_back(session, question, render_notice("Stopped before the answer began."))
+    if len(talk) == len(before):
+        return given_back(session, question, render_notice("The model found no answer. Try other words."))
+    return {"talk": talk, "status": render_notice(FINISHES[stats.finish].format(seconds=stats.seconds))}
 
 
-def given_back(before: list[dict[str, str]], question: str) -> View:
-    """The conversation without the question, which stands in its box again."""
-    return {"talk": before, "question": question}
+def given_back(session: Session, question: str, status: str) -> View:
+    """The conversation in memory, and the question in its box again."""
+    return {"talk": session.messages, "question": question, "status": status}
 
 
 def clear_talk(session: Session) -> View:

@@ -1,6 +1,7 @@
 """The folder of one run of the server: all it may serve from, gone when it ends, swept by the next run after a kill -9."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -8,11 +9,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 PREFIX = "run-"
-ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which another run's folder counts as left behind, on systems where its lock cannot be asked."""
+STARTING = 60.0
+"""Seconds for which a folder without a lock counts as that of a run that is about to make it."""
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def run_folder(parent: Path) -> Iterator[Path]:
     folder = parent / f"{PREFIX}{uuid.uuid4().hex}"
     folder.mkdir(mode=0o700)
     with open(folder / "lock", "w") as lock:
-        hold(lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # marks the run as alive for as long as the file stays open
         try:
             yield folder
         finally:
@@ -40,25 +40,13 @@ def sweep(parent: Path) -> None:
 def is_dead(folder: Path) -> bool:
     """The run that made the folder has ended. The system drops a lock with its process, however that ended."""
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return time.time() - folder.stat().st_mtime > ABANDONED_AFTER
-    try:
         with open(folder / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return time.time() - folder.stat().st_mtime > 60  # a run that is just starting makes it in a moment
+        return time.time() - folder.stat().st_mtime > STARTING
     except OSError:
         return False
     return True
-
-
-def hold(lock: IO[str]) -> None:
-    """Mark the run as alive for as long as the file stays open."""
-    with contextlib.suppress(ImportError):
-        import fcntl
-
-        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def settle_in(folder: Path) -> None:

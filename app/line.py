@@ -40,6 +40,11 @@ class Job(Generic[T]):
         self._results: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
         self._error: Exception | None = None
 
+    @property
+    def failed(self) -> bool:
+        """The work raised something; `events` raises it again."""
+        return self._error is not None
+
     def cancel(self) -> None:
         """Stop the job. One that still waits leaves the line; one that runs ends at its next look at the switch."""
         self.stop.set()

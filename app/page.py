@@ -80,17 +80,17 @@ def build_page(sessions: Sessions, *, model_name: str, num_frames: int, examples
                 updates |= {send: gr.update(visible=not view["busy"]), stop: gr.update(visible=view["busy"])}
             return updates
 
-        def opened(path: Path, name: str, request: gr.Request) -> Iterator[Updates]:
-            for view in open_video(sessions.enter(tab_of(request)), path, name):
+        def opened(path: Path, request: gr.Request) -> Iterator[Updates]:
+            for view in open_video(sessions.enter(tab_of(request)), path):
                 yield {**shown(view), drop: None}  # the box is empty again, ready for the next file
 
         def open_upload(path: str | None, request: gr.Request) -> Iterator[Updates]:
             if path is not None:
-                yield from opened(Path(path), Path(path).name, request)
+                yield from opened(Path(path), request)
 
         def open_example(clip: Example) -> Any:
             def open_it(request: gr.Request) -> Iterator[Updates]:
-                yield from opened(clip.path, clip.path.name, request)
+                yield from opened(clip.path, request)
 
             return open_it
 

@@ -1,21 +1,15 @@
-"""Loading the model at the command line: a progress bar on standard error, and errors in plain words."""
+"""Loading the model at the command line, with a progress bar on standard error."""
 
 from tqdm import tqdm
 
 from bridge import VideoLanguageModel, load_chat_model
 
 
-class ModelError(Exception):
-    """The model that was named cannot be loaded; the message is for the user."""
-
-
 def load_model(name_or_folder: str) -> VideoLanguageModel:
-    """The chat model, behind a progress bar. Raises ModelError."""
+    """The chat model, behind a progress bar. Raises bridge.ModelError."""
     progress = LoadProgress()
     try:
         return load_chat_model(name_or_folder, progress=progress)
-    except (KeyError, ValueError, OSError, ImportError) as error:
-        raise ModelError(f"Cannot load the model: {error.args[0] if isinstance(error, KeyError) else error}") from error
     finally:
         progress.close()
 

@@ -6,12 +6,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from app.line import Job, Line, Place
-from bridge import AnswerStats, VideoChat
-from encoder.video import VideoError, VideoFrames
+from bridge import AnswerStats, NoVideoError, VideoChat
+from encoder.video import VideoError, VideoFrames, VideoInfo
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CAPACITY = 16
 """Conversations kept in memory: each holds an encoded video and the language model's cache of what was said."""
@@ -35,11 +38,14 @@ class Session:
 
     def __init__(self, chat: VideoChat, line: Line, *, max_seconds: float | None = None) -> None:
         self.last: AnswerStats | None = None  # of the latest answer; None when it was stopped before it began
+        self.conversation = 0  # another number once the user wants another one: whoever shows the old one must end
+        self.name = ""  # of the file that is open
         self._chat = chat
         self._line = line
         self._max_seconds = max_seconds
         self._opening: Job[VideoFrames] | None = None
         self._asking: Job[str] | None = None
+        self._clearing = threading.Lock()
 
     @property
     def reading(self) -> bool:
@@ -56,12 +62,17 @@ class Session:
         return self.reading or self.answering
 
     @property
+    def frames(self) -> VideoFrames | None:
+        """What the model saw of the file that is open."""
+        return self._chat.frames
+
+    @property
     def messages(self) -> list[dict[str, str]]:
         """The conversation so far, `{"role", "content"}` each, without questions whose answer never began.
 
-        Empty while a new video is on its way.
+        Empty while a new video is on its way or the conversation is being cleared.
         """
-        if self.reading:
+        if self.reading or self._clearing.locked():
             return []
         said = list(self._chat.messages)
         return [
@@ -72,29 +83,28 @@ class Session:
         ]
 
     def open(self, path: Path) -> Iterator[Place | VideoFrames]:
-        """Yield the place in line, then the frames the model saw. Replaces video and conversation.
+        """Get in line at once; the iterator gives the place there, then the frames the model saw.
 
-        Raises VideoError, with nothing open afterwards.
+        Replaces video and conversation. The iterator raises VideoError; an earlier video and its conversation then stay.
         """
+        self.conversation += 1
         self.stop()
         if self._opening is not None:
             self._opening.cancel()
         self._opening = job = self._line.submit(lambda stop: self._read(path, stop))
-        for event in job.events():
-            if isinstance(event, Place):
-                yield event
-            else:
-                yield from event
+        return one_by_one(job)
 
     def ask(self, question: str) -> Iterator[Place | str]:
         """Yield the place in line, then the answer as far as it is written, again and again.
 
-        Raises BusyError when an answer is being written already, NoVideoError when there is no video.
+        Raises BusyError when an answer is being written already, NoVideoError when there is no video or the one that
+        is on its way turns out to be none.
         """
         if self.answering:
             raise BusyError
         self.last = None
-        self._asking = job = self._line.submit(lambda stop: self._answer(question, stop))
+        awaited = self._opening if self.reading else None
+        self._asking = job = self._line.submit(lambda stop: self._answer(question, awaited, stop))
         answer = ""
         for event in job.events():
             if isinstance(event, Place):
@@ -110,10 +120,12 @@ class Session:
 
     def clear(self) -> None:
         """Forget the conversation and keep the video."""
-        self.stop()
-        if self._asking is not None:
-            self._asking.done.wait(LONGEST_READ)
-        self._chat.clear()
+        with self._clearing:
+            self.conversation += 1
+            self.stop()
+            if self._asking is not None:
+                self._asking.done.wait(LONGEST_READ)
+            self._chat.clear()
 
     def close(self) -> None:
         """Stop everything and forget the video and the conversation."""
@@ -127,23 +139,26 @@ class Session:
         if stop.is_set():
             return
         started = time.monotonic()
-        try:
-            frames = self._chat.open(path)
-            limit = self._max_seconds
-            if limit is not None and frames.info.duration > limit:
-                raise VideoError(
-                    f"This video is {minutes(frames.info.duration)} long; this page takes up to {minutes(limit)}. "
-                    "Cut it and try again, or start the program with a larger --max-video-seconds."
-                )
-        except Exception:
-            self._chat.close()
-            raise
+        frames = self._chat.open(path, check=self._check_length)
+        self.name = path.name
         logger.info("video: %d frames read and encoded in %.1f s", len(frames.times), time.monotonic() - started)
         yield frames
 
-    def _answer(self, question: str, stop: threading.Event) -> Iterator[str]:
+    def _check_length(self, info: VideoInfo) -> None:
+        limit = self._max_seconds
+        if limit is not None and info.duration > limit:
+            raise VideoError(
+                f"This video is {minutes(info.duration)} long; this page takes up to {minutes(limit)}. "
+                "Cut it and try again, or start the program with a larger --max-video-seconds."
+            )
+
+    def _answer(self, question: str, awaited: Job[VideoFrames] | None, stop: threading.Event) -> Iterator[str]:
         if stop.is_set():
             return
+        if awaited is not None and awaited.failed:  # an answer about the earlier video would mislead
+            raise NoVideoError(
+                "The video that you asked about could not be opened. Add another one, then ask about it."
+            )
         yield from self._chat.ask(question, stop=stop)
         self.last = stats = self._chat.last
         if stats is not None:
@@ -220,6 +235,15 @@ class Sessions:
     def _close(sessions: list[Session]) -> None:
         for session in sessions:
             session.close()
+
+
+def one_by_one(job: Job[T]) -> Iterator[Place | T]:
+    """The events of a job, its results singly instead of in batches."""
+    for event in job.events():
+        if isinstance(event, Place):
+            yield event
+        else:
+            yield from event
 
 
 def minutes(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from bridge.generate import Generation, KeyValues, Sampling
 from bridge.model import VideoLanguageModel
 from bridge.prompt import Prompt
-from encoder.video import VideoFrames, read_frames
+from encoder.video import VideoFrames, VideoInfo, read_frames
 
 
 class ChatError(Exception):
@@ -33,7 +33,7 @@ class AnswerStats:
     new_tokens: int
     """Tokens computed, those of a cut loop and the end of the turn included."""
     first_token_seconds: float
-    """From the question to the first token; equal to `seconds` where none came."""
+    """From the question, before it is rendered, to the first token; equal to `seconds` where none came."""
     seconds: float
     finish: str
     """"end", "length", "stopped" or "repetition"."""
@@ -54,12 +54,15 @@ class VideoChat:
         self._answering: object | None = None
         self.clear()
 
-    def open(self, path: Path | str) -> VideoFrames:
+    def open(self, path: Path | str, *, check: Callable[[VideoInfo], None] | None = None) -> VideoFrames:
         """Read and encode a video or picture, and start a new conversation about it.
 
-        Raises encoder.video.VideoError; an earlier video and its conversation then stay.
+        `check` sees the measured facts before anything is encoded, and refuses the file by raising.
+        Raises encoder.video.VideoError and what `check` raises; an earlier video and its conversation then stay.
         """
         frames = read_frames(Path(path), self._model.num_frames)
+        if check is not None:
+            check(frames.info)
         video = self._model.encode(frames.pixels)
         self.clear()
         self.frames, self._video = frames, video
@@ -106,11 +109,10 @@ class VideoChat:
                     return
         finally:
             if self._answering is mine:
-                seconds = time.perf_counter() - started
-                first = generation.first_token_seconds
+                ended = time.perf_counter()
                 self.last = AnswerStats(
-                    new_tokens=generation.new_tokens, first_token_seconds=seconds if first is None else first,
-                    seconds=seconds, finish=generation.finish,
+                    new_tokens=generation.new_tokens, first_token_seconds=(generation.first_token_at or ended) - started,
+                    seconds=ended - started, finish=generation.finish,
                 )  # fmt: skip
                 self._answering = None
 

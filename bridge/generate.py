@@ -130,13 +130,12 @@ class Generation:
         self.text = ""
         self.finish = "stopped"
         self.new_tokens = 0
-        self.first_token_seconds: float | None = None
+        self.first_token_at: float | None = None  # reading of time.perf_counter
         self._model, self._key_values, self._prompt, self._video = model, key_values, prompt, video
         self._sampling = sampling
         self._stop = stop or threading.Event()
 
     def __iter__(self) -> Iterator[str]:
-        started = time.perf_counter()
         detokenizer, guard = Detokenizer(self._model.tokenizer), LoopGuard(self._sampling.longest_loop)
         ends, choose = end_ids(self._model), _Chooser(self._sampling)
         ids: list[int] = []
@@ -144,8 +143,8 @@ class Generation:
         while logits is not None and not self._stop.is_set():
             token = choose(logits)
             self.new_tokens += 1
-            if self.first_token_seconds is None:
-                self.first_token_seconds = time.perf_counter() - started
+            if self.first_token_at is None:
+                self.first_token_at = time.perf_counter()
             if token in ends:
                 self.finish = "end"
                 break
@@ -206,18 +205,22 @@ class OptionScores:
 
 
 def option_log_likelihoods(
-    model: VideoLanguageModel, question: str, options: Sequence[str], video: Tensor | None
+    model: VideoLanguageModel,
+    question: str,
+    options: Sequence[str],
+    video: Tensor | None,
+    key_values: KeyValues | None = None,
 ) -> OptionScores:
     """How likely each option is as the answer to `question`; `video` is model.encode(...), None for no video.
 
-    The question is read once, all options in one batch after it. Right padding needs no mask: no token looks ahead.
+    `key_values` of earlier questions about the same video spare reading it again. The question is read once, all options in one batch after it. Right padding needs no mask: no token looks ahead.
     The end of the turn is not counted. Raises ValueError for an option without words.
     """
     slots = 0 if video is None else video.shape[1]
     asked = [{"role": "user", "content": question}]
     prompt = model.prompt(asked, num_slots=slots)
     ids = [_option_ids(model, asked, option, prompt) for option in options]
-    key_values = KeyValues()
+    key_values = key_values or KeyValues()
     first = key_values.read(model, prompt, video)  # (V,)
     width = max(len(i) for i in ids)
     padded = torch.tensor([i + [0] * (width - len(i)) for i in ids], device=first.device)  # (N, W)

@@ -8,10 +8,13 @@ import torch
 
 
 def cache_dir() -> Path:
-    """The folder of converted weights and measurements: $MUGSTAN_CACHE, else the user's cache folder."""
+    """The folder of converted weights and measurements: $MUGSTAN_CACHE, else the user's cache folder.
+
+    Absolute: the server moves into a folder of its own once it has asked.
+    """
     chosen = os.environ.get("MUGSTAN_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(chosen) if chosen else Path(base) / "mug-stan-video-chat"
+    path = (Path(chosen) if chosen else Path(base) / "mug-stan-video-chat").expanduser().resolve()
     path.mkdir(parents=True, exist_ok=True)
     return path
 

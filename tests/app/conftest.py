@@ -1,5 +1,6 @@
 """One real server and one browser for all tests of the page."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.app.driver import CHROMIUM, Chat, Server, launch, running_server
+from encoder.runtime import cache_dir
+from tests.app.driver import CHROMIUM, ROOT, Chat, Server, launch, running_server
 
 MAX_MB = 4
 MAX_SECONDS = 30
@@ -15,9 +17,10 @@ MAX_SECONDS = 30
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`python -m app` with the mini model and small limits."""
+    """`python -m app` with the mini model, small limits, no network, and a cache that is named by a relative path."""
     limits = ["--max-video-mb", str(MAX_MB), "--max-video-seconds", str(MAX_SECONDS)]
-    with running_server(tmp_path_factory.mktemp("server"), *limits) as server:
+    cache = os.path.relpath(cache_dir(), ROOT)
+    with running_server(tmp_path_factory.mktemp("server"), *limits, MUGSTAN_CACHE=cache) as server:
         yield server
     assert server.process.returncode == 0
 

@@ -1,6 +1,7 @@
 """Starts the real server and drives its page in chromium; shared by the browser tests and the screenshot."""
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -60,14 +61,23 @@ class Server:
         return self.answers()
 
 
+def cut_off() -> dict[str, str]:
+    """The environment of `make chat` without a network: proxies where nobody listens, and no word of it to the hub."""
+    ours = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "GRADIO_ANALYTICS_ENABLED")  # `make test` may set them
+    proxies = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")}
+    proxies["no_proxy"] = "127.0.0.1,localhost"
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    return environment | proxies | {name.upper(): value for name, value in proxies.items()}
+
+
 @contextlib.contextmanager
-def running_server(folder: Path, *options: str, start_in: Path = ROOT) -> Iterator[Server]:
-    """`python -m app` on a free port; its log lies in `folder`."""
+def running_server(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
+    """`python -m app` without a network on a free port; its log lies in `folder`."""
     port = free_port()
     log, out = folder / "server.log", folder / "server.out"
     command = [sys.executable, "-m", "app", "--port", str(port), *options]
     with log.open("wb") as log_file, out.open("wb") as out_file:
-        process = subprocess.Popen(command, cwd=start_in, stdout=out_file, stderr=log_file)
+        process = subprocess.Popen(command, cwd=ROOT, env=cut_off() | environment, stdout=out_file, stderr=log_file)
     try:
         deadline = time.monotonic() + START
         while "http://" not in (said := out.read_text(encoding="utf-8")):

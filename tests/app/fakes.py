@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -47,14 +47,14 @@ class FakeChat:
         self._pause = pause
         self._name = ""
 
-    def open(self, path: Path) -> VideoFrames:
+    def open(self, path: Path, *, check: Callable[[VideoInfo], None]) -> VideoFrames:
         if "broken" in str(path):
             raise VideoError("This is not a video.")
         if "fault" in str(path):
             raise ZeroDivisionError("a fault of the program")
-        self._name = Path(path).stem
-        self.frames = frames_of(self._name, duration=900.0 if "long" in self._name else 4.0)
-        self.messages = []
+        frames = frames_of(path.stem, duration=900.0 if "long" in path.stem else 4.0)
+        check(frames.info)
+        self.frames, self._name, self.messages = frames, path.stem, []
         return self.frames
 
     def ask(self, question: str, *, stop: threading.Event) -> Iterator[str]:

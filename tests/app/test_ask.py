@@ -8,13 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.driver import EXAMPLES, ROOT
+from bridge.presets import CHAT_MODELS
+from tests.app.driver import EXAMPLES, ROOT, cut_off
+
+HALL = EXAMPLES / "worker_in_a_hall.mp4"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    """`python -m app ...` from the repository."""
+    """`python -m app ...` from the repository, without a network."""
     command = [sys.executable, "-m", "app", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=cut_off(), capture_output=True, text=True, timeout=300)
+
+
+def test_the_network_is_cut_and_the_model_hub_not_told() -> None:
+    """Else nothing here would show that the program needs nobody."""
+    reach_out = "import urllib.request as r; r.urlopen('https://huggingface.co', timeout=10)"
+    environment = cut_off()
+    result = subprocess.run([sys.executable, "-c", reach_out], env=environment, capture_output=True, text=True)
+    assert "Connection refused" in result.stderr
+    assert "HF_HUB_OFFLINE" not in environment
 
 
 @pytest.mark.parametrize("command", [["--help"], ["ask", "--help"]])
@@ -28,7 +40,7 @@ def test_help_comes_at_once(command: list[str]) -> None:
 
 def test_questions_are_answered_on_standard_output() -> None:
     question = "What is happening in the video?"
-    result = run("ask", str(EXAMPLES / "worker_in_a_hall.mp4"), question, "What colour is it?")
+    result = run("ask", str(HALL), question, "What colour is it?")
     assert result.returncode == 0, result.stderr
     answers = result.stdout.splitlines()
     assert len([line for line in answers if line.strip()]) >= 2
@@ -49,6 +61,23 @@ def test_a_file_that_cannot_be_read_is_a_message_and_exit_code_1(tmp_path: Path,
     assert result.returncode == 1
     assert result.stdout == ""
     assert "clip.mp4" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [["ask", str(HALL), "What is this?"], ["--port", "0"]], ids=["ask", "page"])
+def test_a_model_that_is_damaged_is_a_message_and_exit_code_1(tmp_path: Path, command: list[str]) -> None:
+    model, weights = tmp_path / "download", "encoder.safetensors"
+    model.mkdir()
+    for part in CHAT_MODELS["mini"].iterdir():
+        if part.name == weights:
+            (model / weights).write_bytes(part.read_bytes()[:100_000])
+        else:
+            (model / part.name).symlink_to(part)
+    result = run(*command, "--model", str(model))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "Cannot load the model" in result.stderr
+    assert str(model) in result.stderr
     assert "Traceback" not in result.stderr
 
 

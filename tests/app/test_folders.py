@@ -22,8 +22,7 @@ def other_run(parent: Path) -> subprocess.Popen:
 def test_the_folder_is_private_and_gone_at_the_end(tmp_path: Path) -> None:
     with run_folder(tmp_path) as folder:
         (folder / "upload").write_text("x")
-        if os.name == "posix":
-            assert folder.stat().st_mode & 0o777 == 0o700
+        assert folder.stat().st_mode & 0o777 == 0o700
     assert list(tmp_path.iterdir()) == []
 
 

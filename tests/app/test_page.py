@@ -16,11 +16,13 @@ pytestmark = pytest.mark.browser
 BELT = EXAMPLES / "fruit_on_a_belt.mp4"
 HALL = EXAMPLES / "worker_in_a_hall.mp4"
 MIRRORS = EXAMPLES / "telescope_mirrors.mp4"
-STOP_AT_FIRST_WORD = """() => new MutationObserver((changes, observer) => {
-  if (!document.querySelector('#talk [data-testid="bot"]')?.innerText.trim()) return;
+CLICK_AT_FIRST_WORD = """([button, answer]) => { window.clicked = false; new MutationObserver((changes, observer) => {
+  if (!document.querySelectorAll('#talk [data-testid="bot"]')[answer - 1]?.innerText.trim()) return;
   observer.disconnect();
-  document.querySelector('#stop').click();
-}).observe(document, {subtree: true, childList: true, characterData: true})"""
+  document.querySelector(button).click();
+  window.clicked = true;
+}).observe(document, {subtree: true, childList: true, characterData: true}) }"""
+"""Clicks a button once the n-th answer begins to be shown."""
 
 
 def test_a_clip_is_shown_and_talked_about(chat: Chat) -> None:
@@ -94,9 +96,17 @@ def test_a_broken_file_says_so_and_a_good_one_works_after_it(chat: Chat, tmp_pat
     assert chat.answer()
 
 
-def test_a_video_that_is_too_long_says_so(chat: Chat, long_clip: Path) -> None:
+def test_a_video_that_is_too_long_says_so_and_the_one_before_it_stays(chat: Chat, long_clip: Path) -> None:
+    chat.open(HALL)
+    chat.ask(SUGGESTIONS[0])
+    first = chat.answer()
     chat.drop(long_clip)
     expect(chat.strip.get_by_role("alert")).to_contain_text("60 seconds long; this page takes up to 30 seconds")
+    expect(chat.strip.locator(".name")).to_have_text(HALL.name)
+    expect(chat.strip.locator("img")).to_have_count(8)
+    assert chat.answer() == first
+    chat.ask("What colour is it?")
+    assert chat.answer(2)
 
 
 def test_a_file_that_is_too_large_says_so(chat: Chat, tmp_path: Path) -> None:
@@ -132,6 +142,27 @@ def test_a_new_video_begins_a_new_conversation(chat: Chat) -> None:
     expect(chat.answers).to_have_count(0)
 
 
+@pytest.mark.parametrize("change", ["a new video", "Clear"])
+def test_an_answer_that_is_cut_short_by_a_change_does_not_come_back(chat: Chat, server: Server, change: str) -> None:
+    chat.open(BELT)
+    chat.ask(SUGGESTIONS[0])
+    chat.answer(1)
+    before = len(server.answers())
+    worker_in_a_hall = sorted(EXAMPLES.glob("*.mp4")).index(HALL)
+    button = "#clear" if change == "Clear" else f"#example-{worker_in_a_hall}"
+    chat.page.evaluate(CLICK_AT_FIRST_WORD, [button, 2])
+    chat.ask(SUGGESTIONS[1])
+    chat.page.wait_for_function("window.clicked")
+    assert server.wait_for_answers(before + 1)[-1][1] == "stopped"
+    expect(chat.send).to_be_visible()
+    chat.wait_for_frames(BELT.name if change == "Clear" else HALL.name)
+    expect(chat.page.locator("#talk .message")).to_have_count(0)
+    expect(chat.question).to_have_value("")
+    expect(chat.status).to_have_text("")
+    chat.ask(SUGGESTIONS[0])
+    assert chat.answer(1)
+
+
 def test_stop_ends_the_answer_in_the_model(chat: Chat, server: Server) -> None:
     chat.open(MIRRORS)
     before = len(server.answers())
@@ -142,7 +173,7 @@ def test_stop_ends_the_answer_in_the_model(chat: Chat, server: Server) -> None:
     chat.page.get_by_role("button", name="Clear").click()
     expect(chat.answers).to_have_count(0)
 
-    chat.page.evaluate(STOP_AT_FIRST_WORD)
+    chat.page.evaluate(CLICK_AT_FIRST_WORD, ["#stop", 1])
     chat.ask(SUGGESTIONS[0])
     expect(chat.status).to_contain_text("Stopped after")
     part = chat.answer()

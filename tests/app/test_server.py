@@ -1,11 +1,12 @@
 """What the server lets in and gives out, asked for by raw requests."""
 
 import json
-import time
+import shutil
 import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from tests.app.conftest import MAX_MB
 from tests.app.driver import EXAMPLES, ROOT, Server
 
 pytestmark = pytest.mark.browser
+
+HALL = EXAMPLES / "worker_in_a_hall.mp4"
 
 
 def fetch(url: str, *, data: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
@@ -34,29 +37,51 @@ def post_file(server: Server, content: bytes, name: str = "clip.mp4") -> tuple[i
     return fetch(f"{server.url}/gradio_api/upload", data=data, headers=headers)
 
 
+def uploaded(server: Server, content: bytes, name: str = "clip.mp4") -> Path:
+    """Where the server put an upload that it took."""
+    status, body = post_file(server, content, name)
+    assert status == 200, body
+    return Path(json.loads(body)[0])
+
+
+def open_by_path(server: Server, path: Path) -> dict[str, Any]:
+    """Name a file on the server as the video, as the page does with its upload; how the request ended."""
+    config = json.loads(fetch(f"{server.url}/config")[1])
+    takes_file = next(each for each in config["dependencies"] if any(kind == "upload" for _, kind in each["targets"]))
+    tab = uuid.uuid4().hex
+    file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+    data = json.dumps({"fn_index": takes_file["id"], "session_hash": tab, "data": [file]}).encode()
+    headers = {"Content-Type": "application/json"}
+    status, body = fetch(f"{server.url}/gradio_api/queue/join", data=data, headers=headers)
+    assert status == 200, body
+    status, body = fetch(f"{server.url}/gradio_api/queue/data?session_hash={tab}")
+    assert status == 200, body
+    messages = [json.loads(line.removeprefix("data: ")) for line in body.decode().splitlines() if line]
+    return next(message for message in messages if message["msg"] == "process_completed")
+
+
 def test_the_server_itself_enforces_the_upload_limit(server: Server) -> None:
     status, body = post_file(server, bytes(MAX_MB * 1024 * 1024 + 1))
     assert status == 413
     assert b"maximum allowed size" in body
-    status, body = post_file(server, (EXAMPLES / "worker_in_a_hall.mp4").read_bytes())
-    assert status == 200
-    uploads = Path(json.loads(body)[0]).parents[1]
+    uploads = uploaded(server, HALL.read_bytes()).parents[1]
     assert sum(path.stat().st_size for path in uploads.rglob("*") if path.is_file()) < MAX_MB * 1024 * 1024
 
 
 @pytest.mark.parametrize("name", ["../../escape.mp4", "/etc/escape.mp4", "..\\escape.mp4"])
 def test_an_upload_cannot_choose_its_folder(server: Server, name: str) -> None:
-    status, body = post_file(server, b"x" * 100, name)
-    if status == 200:
-        path = Path(json.loads(body)[0]).resolve()
-        assert "uploads" in path.parts
-    assert not list(ROOT.glob("escape*"))
+    uploads = uploaded(server, b"x" * 100).parents[1]
+    path = uploaded(server, b"x" * 100, name)
+    assert path.resolve() == path
+    assert path.name.endswith("escape.mp4")
+    assert path.parents[1] == uploads
+    assert [found for found in uploads.parent.rglob("*escape*") if uploads not in found.parents] == []
 
 
 def test_files_outside_the_uploads_are_not_served(server: Server, tmp_path: Path) -> None:
     canary = tmp_path / "canary.mp4"
     canary.write_text("the canary's song")
-    upload = Path(json.loads(post_file(server, b"y" * 100)[1])[0])
+    upload = uploaded(server, b"y" * 100)
     lock = next(parent / "lock" for parent in upload.parents if (parent / "lock").exists())
     asked = [
         str(canary),
@@ -64,7 +89,7 @@ def test_files_outside_the_uploads_are_not_served(server: Server, tmp_path: Path
         str(ROOT / "requirements.txt"),
         "requirements.txt",
         "../../requirements.txt",
-        str(EXAMPLES / "worker_in_a_hall.mp4"),
+        str(HALL),
         str(lock),
         f"{upload.parent}/../../lock",
         f"file://{canary}",
@@ -76,29 +101,21 @@ def test_files_outside_the_uploads_are_not_served(server: Server, tmp_path: Path
     assert fetch(f"{server.url}/gradio_api/file={upload}")[0] == 200
 
 
-def test_a_file_outside_the_uploads_cannot_be_named_as_the_video(server: Server) -> None:
-    config = json.loads(fetch(f"{server.url}/config")[1])
-    clip = EXAMPLES / "worker_in_a_hall.mp4"
-    takes_file = next(each for each in config["dependencies"] if any(kind == "upload" for _, kind in each["targets"]))
-    session = uuid.uuid4().hex
-    body = {
-        "fn_index": takes_file["id"],
-        "session_hash": session,
-        "data": [{"path": str(clip), "meta": {"_type": "gradio.FileData"}}],
-    }
-    headers = {"Content-Type": "application/json"}
-    fetch(f"{server.url}/gradio_api/queue/join", data=json.dumps(body).encode(), headers=headers)
-    before = server.log.read_text(encoding="utf-8").count("frames read")
-    time.sleep(2)
-    assert server.log.read_text(encoding="utf-8").count("frames read") == before
+def test_a_file_outside_the_uploads_cannot_be_named_as_the_video(server: Server, tmp_path: Path) -> None:
+    taken = open_by_path(server, uploaded(server, HALL.read_bytes()))
+    assert taken["success"]
+    assert "the model saw 8" in json.dumps(taken["output"])
+    for path in (HALL, Path(shutil.copy(HALL, tmp_path / "private.mp4"))):
+        refused = open_by_path(server, path)
+        assert not refused["success"]
+        assert "the model saw" not in json.dumps(refused["output"])
+        assert f"InvalidPathError: Cannot move {path}" in server.log.read_text(encoding="utf-8")
 
 
 def test_no_function_is_offered_to_programs(server: Server) -> None:
     status, body = fetch(f"{server.url}/gradio_api/info")
-    if status == 200:
-        described = json.loads(body)
-        assert described["named_endpoints"] == {}
-        assert described["unnamed_endpoints"] == {}
+    assert status == 200
+    assert json.loads(body) == {"named_endpoints": {}, "unnamed_endpoints": {}}
 
 
 def test_the_page_reports_to_nobody(server: Server) -> None:

@@ -1,6 +1,7 @@
 """A tab's conversation, and the bounded register of them."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,15 +47,37 @@ def test_asking_without_a_video_is_refused(line: Line) -> None:
 @pytest.mark.parametrize(
     ("name", "message"), [("broken.mp4", "not a video"), ("long.mp4", "15 minutes long.*1 min 40 s")]
 )
-def test_a_file_that_is_refused_leaves_nothing_open_and_the_next_one_works(line: Line, name: str, message: str) -> None:
+def test_a_file_that_is_refused_leaves_the_earlier_one_open_and_the_next_one_works(
+    line: Line, name: str, message: str
+) -> None:
     session = Session(FakeChat(), line, max_seconds=100.0)
-    read(session, "belt.mp4")
+    (frames,) = read(session, "belt.mp4")
+    answer(session, "what?")
     with pytest.raises(VideoError, match=message):
         read(session, name)
-    with pytest.raises(NoVideoError):
-        answer(session, "what?")
+    assert session.frames is frames
+    assert session.name == "belt.mp4"
+    assert len(session.messages) == 2
+    assert answer(session, "and then?").startswith("belt ")
     read(session, "hall.mp4")
+    assert session.name == "hall.mp4"
     assert answer(session, "what?").startswith("hall ")
+
+
+def test_a_question_about_a_file_that_is_then_refused_is_not_answered_about_the_earlier_one(line: Line) -> None:
+    session = Session(FakeChat(), line)
+    read(session, "belt.mp4")
+    gate = threading.Event()
+    line.submit(lambda stop: [gate.wait(5)])
+    opening = session.open(Path("broken.mp4"))
+    question = session.ask("what?")
+    assert next(question) == Place(ahead=2, running=False)
+    gate.set()
+    with pytest.raises(VideoError):
+        list(opening)
+    with pytest.raises(NoVideoError, match="could not be opened"):
+        list(question)
+    assert answer(session, "what?").startswith("belt ")
 
 
 def test_stop_ends_the_answer_and_keeps_it_as_far_as_it_got(line: Line) -> None:
@@ -103,6 +126,23 @@ def test_a_new_video_stops_the_answer_about_the_old_one(line: Line) -> None:
     assert session.messages == []
     assert [event for event in old if not isinstance(event, Place)] != []
     assert not session.answering
+
+
+def test_the_conversation_is_empty_while_it_is_being_cleared(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat, gate = FakeChat(), threading.Event()
+    session = Session(chat, line)
+    read(session, "belt.mp4")
+    answer(session, "what?")
+    monkeypatch.setattr(chat, "clear", lambda: gate.wait(5) and FakeChat.clear(chat))
+    number, clearing = session.conversation, threading.Thread(target=session.clear)
+    clearing.start()
+    while session.conversation == number:
+        time.sleep(0.001)
+    assert chat.messages != []
+    assert session.messages == []
+    gate.set()
+    clearing.join()
+    assert chat.messages == []
 
 
 def test_clearing_forgets_the_conversation_and_keeps_the_video(line: Line) -> None:

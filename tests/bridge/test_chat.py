@@ -1,6 +1,7 @@
 """A conversation about one video: what is computed once, what is kept, what is forgotten."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import bridge.chat
 from bridge.chat import NoVideoError, QuestionTooLongError, VideoChat
 from bridge.generate import KeyValues, Sampling
 from bridge.model import VideoLanguageModel
+from bridge.prompt import Prompt
 from encoder.video import VideoError, VideoFrames, VideoInfo
 
 END = 2
@@ -76,7 +78,9 @@ def test_the_encoder_runs_once_per_video(
     chat: VideoChat, model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode, calls = model.encoder.encode_video, []
-    monkeypatch.setattr(model.encoder, "encode_video", lambda video: calls.append(1) or encode(video))
+    monkeypatch.setattr(
+        model.encoder, "encode_video", lambda *args, **kwargs: calls.append(1) or encode(*args, **kwargs)
+    )
     chat.open("a.mp4")
     for question in ("what?", "where?", "why?"):
         list(chat.ask(question, sampling=SHORT))
@@ -96,6 +100,22 @@ def test_pieces_add_up_to_the_message(chat: VideoChat) -> None:
     ]
     assert 0 < chat.last.first_token_seconds <= chat.last.seconds
     assert chat.last.finish in ("length", "end", "repetition")
+
+
+def test_the_time_to_the_first_token_begins_with_the_question(
+    chat: VideoChat, model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is spent on rendering the conversation counts too."""
+    chat.open("a.mp4")
+    prompt, pause = model.prompt, 0.3
+
+    def slow_prompt(*args: object, **kwargs: object) -> Prompt:
+        time.sleep(pause)
+        return prompt(*args, **kwargs)
+
+    monkeypatch.setattr(model, "prompt", slow_prompt)
+    list(chat.ask("what is it?", sampling=SHORT))
+    assert pause < chat.last.first_token_seconds < chat.last.seconds
 
 
 def test_a_follow_up_reads_its_own_tokens_alone(
@@ -202,6 +222,25 @@ def test_a_broken_file_keeps_the_earlier_video_and_conversation(chat: VideoChat)
     list(chat.ask("what is it?", sampling=SHORT))
     with pytest.raises(VideoError, match="not a video"):
         chat.open("broken")
+    assert chat.frames is frames
+    assert len(chat.messages) == 2
+    assert "".join(chat.ask("where?", sampling=SHORT))
+
+
+def test_a_file_that_the_check_refuses_is_not_encoded_and_keeps_the_earlier_video_and_conversation(
+    chat: VideoChat, model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(info: VideoInfo) -> None:
+        raise VideoError(f"{info.duration:.0f} s is too long.")
+
+    frames = chat.open("a.mp4", check=lambda info: None)
+    list(chat.ask("what is it?", sampling=SHORT))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            model.encoder, "encode_video", lambda *args, **kwargs: pytest.fail("the refused file was encoded")
+        )
+        with pytest.raises(VideoError, match="4 s is too long"):
+            chat.open("other.mp4", check=refuse)
     assert chat.frames is frames
     assert len(chat.messages) == 2
     assert "".join(chat.ask("where?", sampling=SHORT))
