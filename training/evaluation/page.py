@@ -11,9 +11,9 @@ from bridge.generate import OptionScores
 from training.data.items import Item
 from training.evaluation.answers import Answer, replace
 from training.evaluation.choice import form_scores
-from training.evaluation.controls import Showing
+from training.evaluation.controls import CONTROLS, Showing
 from training.evaluation.exam import Exam
-from training.evaluation.report import Report, table
+from training.evaluation.report import Report, tables
 from training.evaluation.watched import strip_name
 
 TEMPLATE = Path(__file__).parent / "page.html"
@@ -23,12 +23,23 @@ def write_page(
     folder: Path, items: Sequence[Item], answers: Mapping[tuple[str, str], Answer], report: Report, exam: Exam
 ) -> None:
     """One page that needs no network: the numbers, and every answer with the pictures in `folder`/frames beside it."""
-    by_id = {item.id: item for item in items}
-    cards = [_card(by_id[answer.id], answer, exam, folder) for answer in answers.values() if answer.id in by_id]
+    cards = [
+        _card(item, answers[control, item.id], exam, folder)
+        for control in CONTROLS
+        for item in items
+        if (control, item.id) in answers
+    ]
     text = TEMPLATE.read_text(encoding="utf-8")
     # "</" would end the script that the rows stand in, whatever quotes are around it.
     text = text.replace("__ROWS__", json.dumps(cards).replace("</", "<\\/"))
-    replace(folder / "report.html", text.replace("__TABLE__", html.escape(table(report))))
+    replace(folder / "report.html", text.replace("__TABLES__", "".join(map(_html_table, tables(report)))))
+
+
+def _html_table(rows: list[list[str]]) -> str:
+    def line(cells: list[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    return f"<table>{line(rows[0], 'th')}{''.join(line(row, 'td') for row in rows[1:])}</table>\n"
 
 
 def _card(item: Item, answer: Answer, exam: Exam, folder: Path) -> dict[str, Any]:

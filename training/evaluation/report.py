@@ -109,34 +109,43 @@ def _gap(ours: Scores, theirs: Scores, name: str, clusters: Sequence[str], *, se
     )  # fmt: skip
 
 
-def table(report: Report) -> str:
-    """The report in Markdown: a line for every control, and one for every gap to the full model."""
+def tables(report: Report) -> list[list[list[str]]]:
+    """The report as tables of cells, a head row first: controls and gaps, and where there are any, other scores and
+    groups."""
     names = report.headline
-    lines = [
-        f"| control | {' | '.join(f'{name} (95 % interval)' for name in names)} | n | failed | unparsed |",
-        f"|---|{'---|' * (len(names) + 3)}",
-    ]
+    controls = [["control", *(f"{name} (95 % interval)" for name in names), "n", "failed", "unparsed"]]
     for control, summary in report.summaries.items():
         intervals = {names[0]: summary["ci95"]} if len(names) == 1 else summary["ci95"]
-        cells = [f"{summary[name]:.3f} ({intervals[name][0]:.3f} to {intervals[name][1]:.3f})" for name in names]
-        lines.append(
-            f"| {control} | {' | '.join(cells)} | {summary['n']} | {summary['failed']} | {summary['unparsed']} |"
-        )
+        cells = [_with_interval(summary[name], intervals[name], "") for name in names]
+        controls.append([control, *cells, *(str(summary[key]) for key in ("n", "failed", "unparsed"))])
     for control, gaps in report.gaps.items():
-        cells = [f"{gain:+.3f} ({low:+.3f} to {high:+.3f})" for gain, (low, high) in (gaps[name] for name in names)]
-        lines.append(f"| full - {control} | {' | '.join(cells)} | | | |")
+        cells = [_with_interval(*gaps[name], "+") for name in names]
+        controls.append([f"full - {control}", *cells, "", "", ""])
     others = [
-        f"| {control}: {name} | {score['value']:.3f} ({score['ci95'][0]:.3f} to {score['ci95'][1]:.3f}) | {score['n']} |"
+        [control, name, _with_interval(score["value"], score["ci95"], ""), str(score["n"])]
         for control, summary in report.summaries.items()
         for name, score in summary.get("scores", {}).items()
     ]
-    if others:
-        lines += ["", "| other scores | value (95 % interval) | n |", "|---|---|---|", *others]
     groups = [
-        f"| {kind} | {group} | {score['value']:.3f} | {score['n']} |"
+        [kind, group, f"{score['value']:.3f}", str(score["n"])]
         for kind, found in report.summaries.get("full", {}).get("groups", {}).items()
         for group, score in [*found["of"].items(), ("mean of these", {"value": found["mean"], "n": len(found["of"])})]
     ]
-    if groups:
-        lines += ["", "| group | full | value | n |", "|---|---|---|---|", *groups]
-    return "\n".join(lines) + "\n"
+    return [
+        controls,
+        *([[["control", "other score", "value (95 % interval)", "n"], *others]] if others else []),
+        *([[["kind", "group", names[0], "n"], *groups]] if groups else []),
+    ]
+
+
+def table(report: Report) -> str:
+    """The report in Markdown."""
+    return "\n".join(
+        "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
+        for head, *rows in tables(report)
+    )
+
+
+def _with_interval(value: float, interval: tuple[float, float], sign: str) -> str:
+    low, high = interval
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
