@@ -38,10 +38,12 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSummary:
-    """What the verdicts on one control add up to: accuracy = yes / scored; mean_score from 0 to 5. None without any.
+    """What the verdicts on one control add up to.
 
-    Answers without words are a no and a 0 for which nobody is asked; they are in `scored`. What the judge did not
-    decide, `unparsed` and `failed`, is in neither rate. `served_by`: the models as a server names them.
+    accuracy, mean_score   yes / scored and the mean of 0 to 5, times the share of the answers that have words: those
+                           without (`unanswered`) are a no and a 0 for which nobody is asked. None where all was failed
+    scored, unparsed, failed   verdicts; the last two are in neither rate, so that an outage does not move them
+    served_by              the models as a server names them
     """
 
     accuracy: float | None
@@ -130,14 +132,19 @@ def _saved(path: Path, identity: JudgeIdentity) -> dict[tuple[Key, str], Verdict
 
 def _summary(verdicts: Sequence[Verdict | None]) -> JudgeSummary:
     """`verdicts` of all answers of a control; None stands for one without words."""
-    unanswered = sum(verdict is None for verdict in verdicts)
-    scored = [verdict for verdict in verdicts if verdict is not None and verdict.status == "scored"]
-    scores = [0] * unanswered + [verdict.score for verdict in scored if verdict.score is not None]
-    count = unanswered + len(scored)
-    status = [verdict.status for verdict in verdicts if verdict is not None]
+    judged = [verdict for verdict in verdicts if verdict is not None]
+    scored = [verdict for verdict in judged if verdict.status == "scored"]
+    status = [verdict.status for verdict in judged]
+
+    def rate(values: list[int]) -> float | None:
+        # Adding the unanswered to the denominator alone would let an outage, which adds nothing to it, lower the rate.
+        mean = sum(values) / len(values) if values else None if judged else 0.0
+        return None if mean is None else mean * len(judged) / len(verdicts)
+
     return JudgeSummary(
-        accuracy=sum(verdict.correct is True for verdict in scored) / count if count else None,
-        mean_score=sum(scores) / len(scores) if scores else None,
-        scored=count, unparsed=status.count("unparsed"), failed=status.count("failed"), unanswered=unanswered,
-        served_by=tuple(sorted({v.served_by for v in verdicts if v is not None and v.served_by})),
+        accuracy=rate([int(verdict.correct is True) for verdict in scored]),
+        mean_score=rate([verdict.score for verdict in scored if verdict.score is not None]),
+        scored=len(scored), unparsed=status.count("unparsed"), failed=status.count("failed"),
+        unanswered=len(verdicts) - len(judged),
+        served_by=tuple(sorted({verdict.served_by for verdict in judged if verdict.served_by})),
     )  # fmt: skip

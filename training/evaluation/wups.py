@@ -54,7 +54,7 @@ WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 class WordNet:
     """The words and the hypernym tree of a folder of WordNet's database files (index.*, data.*, *.exc).
 
-    A synset is named by its part of speech and offset, "n02084071". Reading takes about two seconds.
+    A synset is named by its part of speech and offset, "n02084071". Reading takes about a second.
     """
 
     def __init__(self, folder: Path) -> None:

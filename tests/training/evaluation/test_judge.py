@@ -126,8 +126,9 @@ class Server:
         elif reply == "drip":
             handler.send_response(200)
             handler.end_headers()
-            while not self.closing.wait(0.02):
-                handler.wfile.write(b" ")
+            for _ in range(500):
+                if not self.closing.wait(0.02):
+                    handler.wfile.write(b" ")
         elif isinstance(reply, int):
             handler.send_response(reply)
             handler.send_header("Location", self.url)

@@ -74,7 +74,7 @@ def test_every_answer_with_words_is_judged_and_its_verdict_kept(save: Save, tmp_
     judge = FakeJudge()
     summaries = judge_file(save(ROWS[::-1]), ITEMS, judge, tmp_path / "out")
     assert summaries["full"] == JudgeSummary(
-        accuracy=2 / 4, mean_score=(5 + 1 + 5 + 0) / 4, scored=4, unparsed=0, failed=0, unanswered=1,
+        accuracy=2 / 4, mean_score=(5 + 1 + 5 + 0) / 4, scored=3, unparsed=0, failed=0, unanswered=1,
         served_by=("fake-0613",),
     )  # fmt: skip
     assert summaries["no_video"].accuracy == 0.0
@@ -98,6 +98,21 @@ def test_an_outage_scores_nothing_as_wrong_and_is_made_up_for_later(save: Save, 
     assert judge_file(save(rows), ITEMS, down, tmp_path / "out")["full"].accuracy == pytest.approx(2 / 3)
     assert down.asked == [], "what is judged is judged"
     assert [row["status"] for row in saved_rows(tmp_path / "out")] == ["scored"] * 3
+
+
+def test_an_outage_does_not_move_the_rate_of_a_model_that_left_answers_empty(save: Save, tmp_path: Path) -> None:
+    """Three of four answers have words and all three are right; the judge gets to hear one, then none of them."""
+    rows = [row | {"prediction": word} for row, word in zip(ROWS, ["cat", "dog", "boat", ""], strict=False)]
+    judge = FakeJudge()
+    judge_file(save(rows[:1]), ITEMS, judge, tmp_path / "out")
+    judge.down = True
+    summary = judge_file(save(rows), ITEMS, judge, tmp_path / "out")["full"]
+    assert (summary.accuracy, summary.scored, summary.failed, summary.unanswered) == (3 / 4, 1, 2, 1)
+    summary = judge_file(save(rows), ITEMS, FakeJudge(version="2", down=True), tmp_path / "out")["full"]
+    assert (summary.accuracy, summary.mean_score, summary.failed) == (None, None, 3)
+    judge.down = False
+    summary = judge_file(save(rows), ITEMS, judge, tmp_path / "out")["full"]
+    assert (summary.accuracy, summary.scored, summary.failed, summary.unanswered) == (3 / 4, 3, 0, 1)
 
 
 def test_what_the_judge_did_not_decide_is_in_no_rate(save: Save, tmp_path: Path) -> None:
@@ -150,8 +165,10 @@ def test_a_failed_answer_is_a_no_that_is_not_asked(save: Save, tmp_path: Path) -
     judge = FakeJudge()
     failed = {"id": "q0", "control": "full", "video": "0.mp4", "prediction": None, "status": "failed", "reason": "-"}
     summary = judge_file(save([failed, ROWS[2]]), ITEMS, judge, tmp_path / "out")["full"]
-    assert (summary.accuracy, summary.scored, summary.unanswered) == (0.5, 2, 1)
+    assert (summary.accuracy, summary.scored, summary.unanswered) == (0.5, 1, 1)
     assert len(judge.asked) == 1
+    summary = judge_file(save([failed]), ITEMS, judge, tmp_path / "out")["full"]
+    assert (summary.accuracy, summary.mean_score, summary.scored) == (0.0, 0.0, 0)
 
 
 def test_a_choice_is_judged_by_the_words_of_the_right_option(save: Save, tmp_path: Path) -> None:

@@ -204,6 +204,12 @@ def test_similarities_are_those_of_nltk(real: WordNet, a: str, b: str, similarit
     assert wups(a, [b], alpha=0.9, wordnet=real) == pytest.approx(kept)
 
 
+def test_two_verbs_may_be_nearer_one_way_round_as_in_nltk(real: WordNet) -> None:
+    """A word that stands above the other is preferred to others as deep, but only as the first of the two."""
+    assert word_similarity("sightread", "create", 0.0, real) == pytest.approx(0.2857142857142857)
+    assert word_similarity("create", "sightread", 0.0, real) == pytest.approx(0.4)
+
+
 @pytest.mark.parametrize(
     ("word", "lemma"),
     [
