@@ -7,16 +7,17 @@ if TYPE_CHECKING:
     from bridge.chat import AnswerStats, ChatError, NoVideoError, QuestionTooLongError, VideoChat
     from bridge.generate import Sampling
     from bridge.model import VideoLanguageModel
-    from bridge.presets import load_chat_model
+    from bridge.presets import ModelError, load_chat_model
 
 __all__ = [
-    "AnswerStats", "ChatError", "NoVideoError", "QuestionTooLongError", "Sampling", "VideoChat", "VideoLanguageModel",
-    "load_chat_model",
+    "AnswerStats", "ChatError", "ModelError", "NoVideoError", "QuestionTooLongError", "Sampling", "VideoChat",
+    "VideoLanguageModel", "load_chat_model",
 ]  # fmt: skip
 
 _HOMES = {
     "AnswerStats": "bridge.chat",
     "ChatError": "bridge.chat",
+    "ModelError": "bridge.presets",
     "NoVideoError": "bridge.chat",
     "QuestionTooLongError": "bridge.chat",
     "Sampling": "bridge.generate",

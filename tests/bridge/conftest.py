@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, Dinov2Config, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bridge.checkpoint import CheckpointConfig, EncoderPart, LLMPart, ProjectorPart, save_checkpoint
 from bridge.language_model import LanguageModel, load_language_model
 from bridge.model import VideoLanguageModel
 from bridge.projectors import Projector
@@ -108,6 +110,35 @@ def build_model(language_model: LanguageModel) -> VideoLanguageModel:
         name="tiny", encoder=encoder, projector=projector, language_model=language_model, num_frames=NUM_FRAMES,
         system=SYSTEM,
     ).eval().requires_grad_(False)  # fmt: skip
+
+
+def tiny_lora(llm: torch.nn.Module) -> PeftModel:
+    """The LLM with a LoRA that counts for something."""
+    torch.manual_seed(4)
+    lora = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    adapted = get_peft_model(llm, lora)
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return adapted
+
+
+@pytest.fixture
+def tiny_config(tiny_preset: str, llm_folder: Path) -> CheckpointConfig:
+    """Of a checkpoint of `model`."""
+    return CheckpointConfig(
+        preset="tiny", encoder=EncoderPart(preset=tiny_preset), projector=ProjectorPart(net="mlp2x_gelu", grid=GRID),
+        llm=LLMPart(name=str(llm_folder)), num_frames=NUM_FRAMES, system=SYSTEM, step=1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def checkpoint(model: VideoLanguageModel, tiny_config: CheckpointConfig, tmp_path: Path) -> Path:
+    """`model` with a LoRA, saved. In `model` the adapter is not merged."""
+    folder = tmp_path / "runs" / "checkpoint"
+    adapter = tiny_lora(model.llm)
+    save_checkpoint(folder, config=tiny_config, encoder=model.encoder, projector=model.projector, adapter=adapter)
+    return folder
 
 
 @pytest.fixture
