@@ -3,18 +3,20 @@
 A run that was killed goes on in the same folder: rows that are there are not computed again.
 """
 
+import fcntl
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 log = logging.getLogger(__name__)
 
-INFORMATIVE = ("data", "model", "command", "git_commit", "versions", "controls")
-"""Settings that may differ on resume: names and places, which are compared by hash, and what is only noted down."""
+INFORMATIVE = ("data", "model", "sessions")
+"""Settings that may differ on resume: names and places, which are compared by hash, and what each start notes down."""
+STATUSES = ("ok", "unparsed", "failed")
 
 
 class ResumeError(ValueError):
@@ -45,7 +47,11 @@ class Answer:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "Answer":
-        """The answer that `row` wrote. Raises TypeError or KeyError where it is none."""
+        """The answer that `row` wrote. Raises TypeError, ValueError or KeyError where it is none."""
+        if not isinstance(row, dict):
+            raise TypeError(f"expected an object, got {type(row).__name__}")
+        if row["status"] not in STATUSES:
+            raise ValueError(f"expected a status of {', '.join(STATUSES)}, got {row['status']!r}")
         names = ("id", "control", "video", "status", "reason")
         values = {key: value for key, value in row.items() if key not in names}
         return cls(
@@ -67,7 +73,7 @@ def read_answers(path: Path) -> list[Answer]:
     for number, line in enumerate(lines, start=1):
         try:
             answers.append(Answer.from_row(json.loads(line)))
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ResumeError(f"{path}:{number}: not a row of answers ({error!r}): {line[:80]}") from error
     return answers
 
@@ -75,18 +81,27 @@ def read_answers(path: Path) -> list[Answer]:
 class AnswerLog:
     """Appends answers and knows which items are done: `done[control, id]`."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Open the folder, or go on in it. Raises ResumeError when its answers come from other settings."""
+    def __init__(self, folder: Path, settings: Mapping[str, Any], session: Mapping[str, Any]) -> None:
+        """Open the folder, or go on in it; `session` is what this start notes down.
+
+        Raises ResumeError when its answers come from other settings, or while another process writes there.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._lock = lock(folder)
         self.done: dict[tuple[str, str], Answer] = {}
         self._path = folder / "answers.jsonl"
-        self._claim(settings)
-        self._reload()
+        try:
+            self._claim(settings, session)
+            self._reload()
+        except BaseException:
+            self._lock.close()
+            raise
         self._file: IO[str] = self._path.open("a", encoding="utf-8")
 
-    def _claim(self, settings: Mapping[str, Any]) -> None:
+    def _claim(self, settings: Mapping[str, Any], session: Mapping[str, Any]) -> None:
         path = self.folder / "run.json"
+        sessions = [dict(session)]
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
             different = [
@@ -96,18 +111,29 @@ class AnswerLog:
             ]
             if different:
                 raise ResumeError(f"{self.folder} holds another run: {'; '.join(different)}. Choose another --output.")
+            sessions = [*before["sessions"], *sessions]
         elif self._path.exists():
             raise ResumeError(
                 f"{self.folder} has answers.jsonl but no run.json that says of what. Choose another --output."
             )
-        replace(path, json.dumps(dict(settings), indent=2) + "\n")
+        replace(path, json.dumps(dict(settings) | {"sessions": sessions}, indent=2) + "\n")
 
     def _reload(self) -> None:
         """Read what is there. Failed items are dropped, to be tried again."""
         for answer in read_answers(self._path):
             if answer.status != "failed":
                 self.done[answer.control, answer.id] = answer
+        self._rewrite()
+
+    def _rewrite(self) -> None:
         replace(self._path, "".join(json.dumps(answer.row()) + "\n" for answer in self.done.values()))
+
+    def forget(self, videos: Collection[str]) -> None:
+        """Drop the answers that were given beside these videos."""
+        self.done = {key: answer for key, answer in self.done.items() if answer.video not in videos}
+        self._file.close()
+        self._rewrite()
+        self._file = self._path.open("a", encoding="utf-8")
 
     def add(self, answer: Answer) -> None:
         """Write a row at once, so that a kill costs the item in flight and no other."""
@@ -117,14 +143,26 @@ class AnswerLog:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file of answers."""
+        """Close the file of answers, and let others write in the folder."""
         self._file.close()
+        self._lock.close()
 
     def __enter__(self) -> "AnswerLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def lock(folder: Path) -> IO[str]:
+    """Hold the folder until what is returned is closed, or the process ends. Raises ResumeError where another holds it."""
+    file = (folder / ".lock").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ResumeError(f"another run is writing in {folder}. Wait for it, or choose another --output.") from error
+    return file
 
 
 def replace(path: Path, text: str) -> None:

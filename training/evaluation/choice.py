@@ -12,14 +12,12 @@ from typing import Any
 from bridge.generate import OptionScores
 from training.data.items import Item
 from training.evaluation.answers import Answer, Status
-from training.evaluation.controls import put
+from training.evaluation.controls import WITHHELD, put
 from training.evaluation.exam import AnswerError
 from training.evaluation.option_parser import parse_option
 from training.evaluation.scorer import Scorer, Seen
 
 FORMS = ("corrected", "length_normalised", "raw")
-LETTERED = ("full", "options_shuffled")
-"""Controls under which a letter is asked for as well: elsewhere it would only tell the same again."""
 LETTER_TOKENS = 16
 
 
@@ -52,9 +50,12 @@ class ChoiceExam:
     nothing: Seen = field(default_factory=lambda: Seen(None))
     headline = ("accuracy",)
 
-    def prompt_text(self) -> str:
-        sample = Item(id="-", video="-", question="QUESTION", candidates=("ONE", "TWO"), answer=0)
-        return f"{question_of(sample)}\n\n{self.prompt(sample)}"
+    @property
+    def compared(self) -> tuple[str, ...]:
+        return ("accuracy", "letter") if self.ask_letters else ("accuracy",)
+
+    def wording(self, item: Item) -> str:
+        return f"{question_of(item)}|{self.prompt(item)}|{LETTER_TOKENS}|{WITHHELD}"
 
     def recall(self, items: Sequence[Item], answers: Iterable[Answer]) -> None:
         by_id = {item.id: item for item in items}
@@ -77,7 +78,7 @@ class ChoiceExam:
             "log_likelihood": _in_place(shown.log_likelihood, order),
             "log_likelihood_no_video": _in_place(blind.log_likelihood, order), "tokens": _in_place(shown.tokens, order),
         }  # fmt: skip
-        if self.ask_letters and control in LETTERED:
+        if self.ask_letters:
             text = self.scorer.answer(self.prompt(asked), seen, max_new_tokens=LETTER_TOKENS)
             parsed = parse_option(text, asked.candidates)
             values |= {"generated": text, "parsed": None if parsed is None else order[parsed]}
@@ -93,12 +94,15 @@ class ChoiceExam:
         scores = {"accuracy": float(values["predicted"] == item.answer)}
         seen = OptionScores(log_likelihood=values["log_likelihood"], tokens=values["tokens"])
         blind = OptionScores(log_likelihood=values["log_likelihood_no_video"], tokens=values["tokens"])
-        for form in FORMS:
+        for form in _forms(answer.control):
             scores[form] = float(best(form_scores(form, seen, blind)) == item.answer)
         if "parsed" in values:
             scores["letter"] = float(values["parsed"] == item.answer)
             scores["letter_unparsed"] = float(values["parsed"] is None)
         return scores
+
+    def score_names(self, control: str, item: Item) -> tuple[str, ...]:
+        return ("accuracy", *_forms(control), *(("letter", "letter_unparsed") if self.ask_letters else ()))
 
     def derived(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, list[dict[str, float]]]:
         return {}
@@ -108,6 +112,11 @@ class ChoiceExam:
         if key not in self.blind:
             self.blind[key] = self.scorer.score(*key, self.nothing)
         return self.blind[key]
+
+
+def _forms(control: str) -> tuple[str, ...]:
+    """Without a video, what the video adds is nothing, and no form of its own."""
+    return FORMS if control != "no_video" else ("length_normalised", "raw")
 
 
 def question_of(item: Item) -> str:

@@ -31,7 +31,7 @@ def compare(a: Path, b: Path, *, control: str = "full", seed: int = 0) -> list[C
     Raises ResumeError where the runs asked different questions, or one has no complete answers under the control.
     """
     runs = read_run(a), read_run(b)
-    for key in ("benchmark", "data_sha256"):
+    for key in ("benchmark", "data_sha256", *(("seed",) if control != "full" else ())):
         if runs[0][key] != runs[1][key]:
             raise ResumeError(f"{a} and {b} asked different questions: {key} is {runs[0][key]!r} and {runs[1][key]!r}.")
     benchmark = benchmark_by_name(runs[0]["benchmark"])

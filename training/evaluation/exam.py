@@ -17,9 +17,11 @@ class Exam(Protocol):
 
     headline: tuple[str, ...]
     """Names among the scores that stand in front."""
+    compared: tuple[str, ...]
+    """Names among the scores of which the gap to `full` is told."""
 
-    def prompt_text(self) -> str:
-        """The words around a question; their hash is kept with the run."""
+    def wording(self, item: Item) -> str:
+        """All that the model is told of an item, and the limits of its answer; the hash over all is kept with the run."""
 
     def recall(self, items: Sequence[Item], answers: Iterable[Answer]) -> None:
         """Take over what an earlier run in the same folder has found out."""
@@ -32,6 +34,9 @@ class Exam(Protocol):
 
     def score(self, item: Item, answer: Answer) -> dict[str, float]:
         """Named scores of one answer that did not fail, each from 0 to 1."""
+
+    def score_names(self, control: str, item: Item) -> tuple[str, ...]:
+        """The scores that an answer to the item has under a control: a failed one is zero in all of them."""
 
     def derived(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, list[dict[str, float]]]:
         """Controls that need no further answers: from those of `full`, scores of each item in the items' order."""

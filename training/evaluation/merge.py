@@ -9,6 +9,7 @@ from training.evaluation.answers import Answer, ResumeError, read_answers, repla
 from training.evaluation.benchmarks import benchmark_by_name
 from training.evaluation.report import Report
 from training.evaluation.run import items_hash, write_report
+from training.evaluation.watched import read_watched
 
 
 def merge(folders: Sequence[Path], output: Path) -> Report:
@@ -19,7 +20,7 @@ def merge(folders: Sequence[Path], output: Path) -> Report:
     runs = [read_run(folder) for folder in folders]
     first = runs[0]
     for folder, run in zip(folders, runs, strict=True):
-        for key in ("benchmark", "data_sha256", "model_sha256", "prompt_sha256", "num_frames", "seed", "letters"):
+        for key in ("benchmark", "data_sha256", "model_sha256", "prompts_sha256", "num_frames", "seed", "letters"):
             if run[key] != first[key]:
                 raise ResumeError(f"{folder} is of another run: {key} is {run[key]!r}, {first[key]!r} in {folders[0]}.")
     shards = sorted(tuple(run["shard"]) for run in runs)
@@ -33,11 +34,19 @@ def merge(folders: Sequence[Path], output: Path) -> Report:
     answers: dict[tuple[str, str], Answer] = {}
     for folder in folders:
         answers |= {(answer.control, answer.id): answer for answer in read_answers(folder / "answers.jsonl")}
+    for control in {control for control, _ in answers}:
+        if missing := [item.id for item in items if (control, item.id) not in answers]:
+            raise ResumeError(
+                f"{len(missing)} answers under '{control}' are missing, the first to '{missing[0]}'. Finish all parts."
+            )
+    whole = first | {"shard": [1, 1], "sessions": [session for run in runs for session in run["sessions"]]}
     output.mkdir(parents=True, exist_ok=True)
-    replace(output / "run.json", json.dumps(first | {"shard": [1, 1]}, indent=2) + "\n")
+    if (output / "run.json").exists() and read_run(output) != whole:
+        raise ResumeError(f"{output} holds another run. Choose another --output.")
+    replace(output / "run.json", json.dumps(whole, indent=2) + "\n")
     replace(output / "answers.jsonl", "".join(json.dumps(answer.row()) + "\n" for answer in answers.values()))
     _join_watched(folders, output)
-    return write_report(output, items, answers, benchmark.exam(None, first["letters"]), seed=first["seed"])
+    return write_report(output, items, answers, benchmark.exam(None, first["letters"]), of=items, seed=first["seed"])
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -50,11 +59,10 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def _join_watched(folders: Sequence[Path], output: Path) -> None:
     """What was seen, by all parts."""
-    lines: dict[str, None] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for folder in folders:
-        if (folder / "videos.jsonl").exists():
-            lines |= dict.fromkeys((folder / "videos.jsonl").read_text(encoding="utf-8").split("\n")[:-1])
+        rows |= read_watched(folder / "videos.jsonl")
         for picture in sorted((folder / "frames").glob("*.jpg")):
             (output / "frames").mkdir(exist_ok=True)
             (output / "frames" / picture.name).write_bytes(picture.read_bytes())
-    replace(output / "videos.jsonl", "".join(f"{line}\n" for line in lines))
+    replace(output / "videos.jsonl", "".join(json.dumps(row) + "\n" for row in rows.values()))

@@ -20,8 +20,12 @@ class MixedExam:
     open: OpenExam
     headline = ("accuracy",)
 
-    def prompt_text(self) -> str:
-        return f"{self.choice.prompt_text()}\n\n{self.open.prompt_text()}"
+    @property
+    def compared(self) -> tuple[str, ...]:
+        return self.choice.compared
+
+    def wording(self, item: Item) -> str:
+        return self._of(item).wording(item)
 
     def recall(self, items: Sequence[Item], answers: Iterable[Answer]) -> None:
         chosen = {item.id for item in items if item.candidates}
@@ -35,6 +39,9 @@ class MixedExam:
 
     def score(self, item: Item, answer: Answer) -> dict[str, float]:
         return self._of(item).score(item, answer)
+
+    def score_names(self, control: str, item: Item) -> tuple[str, ...]:
+        return self._of(item).score_names(control, item)
 
     def derived(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, list[dict[str, float]]]:
         return {}

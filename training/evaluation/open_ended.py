@@ -7,10 +7,17 @@ from typing import Any
 from training.data.benchmarks.ours import Description
 from training.data.items import Item
 from training.evaluation.answers import Answer, Status
-from training.evaluation.controls import put
+from training.evaluation.controls import WITHHELD, put
 from training.evaluation.scorer import Scorer, Seen
 from training.evaluation.text_scores import exact, keywords_hit, normalise, number_match, synonym, token_f1
-from training.evaluation.wups import wups
+from training.evaluation.wups import installed_wordnet, wups
+
+ALPHAS = (0.0, 0.9)
+"""Of WUPS, as NExT-QA gives it."""
+
+
+def _wups_name(alpha: float) -> str:
+    return f"WUPS@{alpha:g}"
 
 
 @dataclass(kw_only=True)
@@ -24,8 +31,12 @@ class OpenExam:
     """Adds WUPS; says of an item whether its words must be the same, all or nothing (see wups)."""
     headline: tuple[str, ...] = ("accuracy",)
 
-    def prompt_text(self) -> str:
-        return self.prompt(Item(id="-", video="-", question="QUESTION", answers=("ANSWER",)))
+    @property
+    def compared(self) -> tuple[str, ...]:
+        return self.headline
+
+    def wording(self, item: Item) -> str:
+        return f"{self.prompt(item)}|{self.max_new_tokens}|{WITHHELD}"
 
     def recall(self, items: Sequence[Item], answers: Iterable[Answer]) -> None:
         pass
@@ -44,14 +55,18 @@ class OpenExam:
             "accuracy": float(exact(text, item.answers)), "synonym": float(synonym(text, item.answers)),
             "token_f1": max(token_f1(text, right) for right in item.answers),
         }  # fmt: skip
-        number = number_match(text, item.answers[0])
-        if number is not None:
-            scores["number"] = float(number)
+        if "number" in self.score_names(answer.control, item):
+            scores["number"] = float(bool(number_match(text, item.answers[0])))
         if self.whole_words is not None:
-            for alpha in (0.0, 0.9):
+            for alpha in ALPHAS:
                 value = wups(text, item.answers, alpha=alpha, whole=self.whole_words(item))
-                scores |= {} if value is None else {f"WUPS@{alpha}": value}
+                scores |= {} if value is None else {_wups_name(alpha): value}
         return scores
+
+    def score_names(self, control: str, item: Item) -> tuple[str, ...]:
+        number = () if number_match("", item.answers[0]) is None else ("number",)
+        words = () if self.whole_words is None or installed_wordnet() is None else tuple(map(_wups_name, ALPHAS))
+        return ("accuracy", "synonym", "token_f1", *number, *words)
 
     def derived(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, list[dict[str, float]]]:
         return {}
@@ -64,9 +79,10 @@ class DescribeExam:
     scorer: Scorer | None
     max_new_tokens: int = 64
     headline = ("subject", "action", "both")
+    compared = ("subject", "action", "both")
 
-    def prompt_text(self) -> str:
-        return "QUESTION"
+    def wording(self, item: Item) -> str:
+        return f"{item.question}|{self.max_new_tokens}"
 
     def recall(self, items: Sequence[Item], answers: Iterable[Answer]) -> None:
         pass
@@ -81,6 +97,9 @@ class DescribeExam:
     def score(self, item: Description, answer: Answer) -> dict[str, float]:
         subject, action = (keywords_hit(answer.values["prediction"], keys) for keys in (item.subject, item.action))
         return {"subject": float(subject), "action": float(action), "both": float(subject and action)}
+
+    def score_names(self, control: str, item: Item) -> tuple[str, ...]:
+        return self.headline
 
     def derived(self, items: Sequence[Description], answers: Sequence[Answer]) -> dict[str, list[dict[str, float]]]:
         if len(items) < 2:

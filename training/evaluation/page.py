@@ -11,7 +11,7 @@ from bridge.generate import OptionScores
 from training.data.items import Item
 from training.evaluation.answers import Answer, replace
 from training.evaluation.choice import form_scores
-from training.evaluation.controls import CONTROLS, Showing
+from training.evaluation.controls import Showing
 from training.evaluation.exam import Exam
 from training.evaluation.report import Report, tables
 from training.evaluation.watched import strip_name
@@ -20,18 +20,23 @@ TEMPLATE = Path(__file__).parent / "page.html"
 
 
 def write_page(
-    folder: Path, items: Sequence[Item], answers: Mapping[tuple[str, str], Answer], report: Report, exam: Exam
+    folder: Path,
+    items: Sequence[Item],
+    answers: Mapping[tuple[str, str], Answer],
+    report: Report,
+    exam: Exam,
+    shown: Mapping[str, Mapping[str, Showing]],
 ) -> None:
     """One page that needs no network: the numbers, and every answer with the pictures in `folder`/frames beside it."""
     cards = [
-        _card(item, answers[control, item.id], exam, folder)
-        for control in CONTROLS
+        _card(item, answers[control, item.id], exam, folder, shown[control][item.id])
+        for control in shown
         for item in items
         if (control, item.id) in answers
     ]
     text = TEMPLATE.read_text(encoding="utf-8")
-    # "</" would end the script that the rows stand in, whatever quotes are around it.
-    text = text.replace("__ROWS__", json.dumps(cards).replace("</", "<\\/"))
+    # "<" could end or hide the script that the rows stand in, whatever quotes are around it.
+    text = text.replace("__ROWS__", json.dumps(cards).replace("<", "\\u003c"))
     replace(folder / "report.html", text.replace("__TABLES__", "".join(map(_html_table, tables(report)))))
 
 
@@ -42,18 +47,15 @@ def _html_table(rows: list[list[str]]) -> str:
     return f"<table>{line(rows[0], 'th')}{''.join(line(row, 'td') for row in rows[1:])}</table>\n"
 
 
-def _card(item: Item, answer: Answer, exam: Exam, folder: Path) -> dict[str, Any]:
+def _card(item: Item, answer: Answer, exam: Exam, folder: Path, showing: Showing) -> dict[str, Any]:
     scores = {} if answer.status == "failed" else exam.score(item, answer)
     verdict = answer.status
     if answer.status == "ok":
         verdict = "right" if all(scores[name] == 1 for name in exam.headline) else "wrong"
-    strip = None
-    if answer.video is not None:
-        shown = Showing(video=answer.video, start=item.start, end=item.end)
-        strip = f"frames/{strip_name(shown)}"
+    strip = f"frames/{strip_name(showing)}"
     return {
         "id": item.id, "control": answer.control, "video": answer.video, "groups": item.groups, "verdict": verdict,
-        "frames": strip if strip and (folder / strip).exists() else None, "question": item.question,
+        "frames": strip if (folder / strip).exists() else None, "question": item.question,
         "options": _options(item, answer), "right": list(item.answers), "prediction": answer.values.get("prediction"),
         "generated": answer.values.get("generated"), "reason": answer.reason, "scores": scores,
     }  # fmt: skip

@@ -10,8 +10,10 @@ from training.evaluation.controls import CONTROLS
 from training.evaluation.exam import Exam
 from training.evaluation.statistics import cluster_bootstrap, paired_gap
 
-Scores = list[dict[str, float] | None]
-"""Of every item, in the items' order; None for a failed one."""
+Scores = list[dict[str, float]]
+"""Of every item, in the items' order."""
+LABELS = {"branch_off": "branch_off (diagnostic)"}
+"""Controls that need a word beside their name: what was trained in always hurts when it is taken away."""
 Gap = tuple[float, tuple[float, float]]
 
 
@@ -28,8 +30,8 @@ class Report:
 def report_on(items: Sequence[Item], answers: Mapping[tuple[str, str], Answer], exam: Exam, *, seed: int) -> Report:
     """Sum up the controls that have an answer to every item. Items are joined by id and clustered by their own video.
 
-    A failed item counts as zero in every score that all others have, and is counted apart; a score that only some
-    kinds of answers have (whether a number is right, say) is over those.
+    A failed item counts as zero in every score that it would have had, and is counted apart; a score that only some
+    items have (whether a number is right, say) is over those.
     """
     clusters = [item.video for item in items]
     scores: dict[str, Scores] = {}
@@ -40,7 +42,8 @@ def report_on(items: Sequence[Item], answers: Mapping[tuple[str, str], Answer], 
         if len(complete) < len(rows):
             continue
         scores[control] = [
-            None if row.status == "failed" else exam.score(item, row) for item, row in zip(items, complete, strict=True)
+            dict.fromkeys(exam.score_names(control, item), 0.0) if row.status == "failed" else exam.score(item, row)
+            for item, row in zip(items, complete, strict=True)
         ]
         counts[control] = {s: sum(row.status == s for row in complete) for s in ("failed", "unparsed")}
         if control == "full":
@@ -51,7 +54,11 @@ def report_on(items: Sequence[Item], answers: Mapping[tuple[str, str], Answer], 
         for control, values in scores.items()
     }
     gaps = {
-        control: {name: _gap(scores["full"], values, name, clusters, seed=seed) for name in exam.headline}
+        control: {
+            name: _gap(scores["full"], values, name, clusters, seed=seed)
+            for name in exam.compared
+            if all(name in row for row in (*values, *scores["full"]))
+        }
         for control, values in scores.items()
         if control != "full" and "full" in scores
     }
@@ -59,13 +66,12 @@ def report_on(items: Sequence[Item], answers: Mapping[tuple[str, str], Answer], 
 
 
 def _summary(items: Sequence[Item], scores: Scores, headline: tuple[str, ...], *, seed: int) -> dict[str, Any]:
-    names = list(dict.fromkeys(name for row in scores if row is not None for name in row)) or list(headline)
+    names = list(dict.fromkeys(name for row in scores for name in row))
     summary: dict[str, Any] = {}
     intervals: dict[str, tuple[float, float]] = {}
     others: dict[str, dict[str, Any]] = {}
     for name in names:
-        values = _values(scores, name)
-        known = [(value, item.video) for value, item in zip(values, items, strict=True) if value is not None]
+        known = [(row[name], item.video) for row, item in zip(scores, items, strict=True) if name in row]
         mean = sum(value for value, _ in known) / len(known)
         interval = cluster_bootstrap([value for value, _ in known], [video for _, video in known], seed=seed)
         if name in headline:
@@ -76,23 +82,17 @@ def _summary(items: Sequence[Item], scores: Scores, headline: tuple[str, ...], *
     summary["n"] = len(items)
     if others:
         summary["scores"] = others
-    if groups := _groups(items, _values(scores, headline[0])):
+    if groups := _groups(items, [row[headline[0]] for row in scores]):
         summary["groups"] = groups
     return summary
 
 
-def _values(scores: Scores, name: str) -> list[float | None]:
-    """One score of every item; None where it has no place."""
-    everywhere = all(row is None or name in row for row in scores)
-    return [(0.0 if everywhere else None) if row is None else row.get(name) for row in scores]
-
-
-def _groups(items: Sequence[Item], values: Sequence[float | None]) -> dict[str, Any]:
+def _groups(items: Sequence[Item], values: Sequence[float]) -> dict[str, Any]:
     """Of every way to group the items: the mean of each group, and the mean of those means."""
     found: dict[str, dict[str, list[float]]] = {}
     for item, value in zip(items, values, strict=True):
         for kind, group in item.groups.items():
-            found.setdefault(kind, {}).setdefault(group, []).append(value or 0.0)
+            found.setdefault(kind, {}).setdefault(group, []).append(value)
     return {
         kind: {
             "mean": sum(sum(v) / len(v) for v in groups.values()) / len(groups),
@@ -103,10 +103,7 @@ def _groups(items: Sequence[Item], values: Sequence[float | None]) -> dict[str, 
 
 
 def _gap(ours: Scores, theirs: Scores, name: str, clusters: Sequence[str], *, seed: int) -> Gap:
-    return paired_gap(
-        [value or 0.0 for value in _values(ours, name)], [value or 0.0 for value in _values(theirs, name)], clusters,
-        seed=seed,
-    )  # fmt: skip
+    return paired_gap([row[name] for row in ours], [row[name] for row in theirs], clusters, seed=seed)
 
 
 def tables(report: Report) -> list[list[list[str]]]:
@@ -114,14 +111,22 @@ def tables(report: Report) -> list[list[list[str]]]:
     groups."""
     names = report.headline
     controls = [["control", *(f"{name} (95 % interval)" for name in names), "n", "failed", "unparsed"]]
+    others: list[list[str]] = []
     for control, summary in report.summaries.items():
         intervals = {names[0]: summary["ci95"]} if len(names) == 1 else summary["ci95"]
         cells = [_with_interval(summary[name], intervals[name], "") for name in names]
-        controls.append([control, *cells, *(str(summary[key]) for key in ("n", "failed", "unparsed"))])
+        controls.append(
+            [LABELS.get(control, control), *cells, *(str(summary[key]) for key in ("n", "failed", "unparsed"))]
+        )
     for control, gaps in report.gaps.items():
         cells = [_with_interval(*gaps[name], "+") for name in names]
-        controls.append([f"full - {control}", *cells, "", "", ""])
-    others = [
+        controls.append([f"full - {LABELS.get(control, control)}", *cells, "", "", ""])
+        others += [
+            [f"full - {control}", name, _with_interval(*gap, "+"), ""]
+            for name, gap in gaps.items()
+            if name not in names
+        ]
+    others += [
         [control, name, _with_interval(score["value"], score["ci95"], ""), str(score["n"])]
         for control, summary in report.summaries.items()
         for name, score in summary.get("scores", {}).items()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,14 +12,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
-from encoder.video import VideoError
+from bridge.generate import UnanswerableError
+from encoder.video import VideoError, VideoFrames
 from training.data.items import Item
+from training.data.jsonl import DataError
 from training.evaluation.answers import Answer, AnswerLog
 from training.evaluation.answers import replace as write_whole
 from training.evaluation.benchmarks import Benchmark
-from training.evaluation.controls import DEFAULT_CONTROLS, Showing, arranged, showings
+from training.evaluation.controls import CONTROLS, DEFAULT_CONTROLS, Showing, arranged, showings
 from training.evaluation.exam import AnswerError, Exam
 from training.evaluation.page import write_page
 from training.evaluation.report import Report, report_on, table
@@ -29,6 +33,12 @@ log = logging.getLogger(__name__)
 
 RECORDED = ("torch", "transformers", "peft", "decord", "av")
 Task = tuple[str, Item, Showing]
+FAILURES = (VideoError, AnswerError, UnanswerableError, torch.OutOfMemoryError)
+"""What costs an item its answer and not the run its end."""
+
+
+class UsageError(ValueError):
+    """Options that do not go together; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,34 +61,46 @@ class RunConfig:
 def run(benchmark: Benchmark, config: RunConfig, *, load: Callable[[str], Scorer]) -> Report:
     """Ask, write, sum up. Goes on where an earlier run in the same folder stopped. `load` turns a name into a scorer.
 
-    Raises DataError for unusable data, ResumeError when the folder holds another run.
+    Raises DataError for unusable data, UsageError for controls that would show nothing, ResumeError when the folder
+    holds another run.
     """
     items = benchmark.read(config.data)
+    check_controls(config, items)
     shown = {control: showings(control, items, seed=config.seed) for control in config.controls}
     mine = in_shard(items, config.shard)
     scorer = load(config.model)
     exam = benchmark.exam(scorer, config.letters)
     config.output.mkdir(parents=True, exist_ok=True)
-    with AnswerLog(config.output, manifest(benchmark, config, items, scorer, exam)) as answers:
+    root = config.data if config.data.is_dir() else config.data.parent
+    with AnswerLog(config.output, manifest(benchmark, config, items, scorer, exam), session(config, scorer)) as answers:
+        watched = WatchLog(config.output)
+        answers.forget(watched.forget_changed(root))
         exam.recall(mine, answers.done.values())
         tasks = [(control, item, shown[control][item.id]) for control in config.controls for item in mine]
         todo = [task for task in tasks if (task[0], task[1].id) not in answers.done]
-        root = config.data if config.data.is_dir() else config.data.parent
         with tqdm(total=len(tasks), initial=len(tasks) - len(todo), unit="answer", desc=benchmark.name) as bar:
-            for answer in answer_all(scorer, exam, todo, root, WatchLog(config.output), seed=config.seed):
+            for answer in answer_all(scorer, exam, todo, root, watched, seed=config.seed):
                 answers.add(answer)
                 bar.update()
-        return write_report(config.output, mine, answers.done, exam, seed=config.seed)
+        return write_report(config.output, mine, answers.done, exam, of=items, seed=config.seed)
 
 
 def write_report(
-    folder: Path, items: Sequence[Item], answers: dict[tuple[str, str], Answer], exam: Exam, *, seed: int
+    folder: Path,
+    items: Sequence[Item],
+    answers: dict[tuple[str, str], Answer],
+    exam: Exam,
+    *,
+    of: Sequence[Item],
+    seed: int,
 ) -> Report:
-    """Sum the answers up: summary.json, report.md and report.html."""
+    """Sum the answers up: summary.json, report.md and report.html. `items` are a shard `of` all, or all."""
+    given = {control for control, _ in answers}
+    shown = {control: showings(control, of, seed=seed) for control in CONTROLS if control in given}
     report = report_on(items, answers, exam, seed=seed)
     write_whole(folder / "summary.json", json.dumps(report.summaries, indent=2) + "\n")
     write_whole(folder / "report.md", table(report))
-    write_page(folder, items, answers, report, exam)
+    write_page(folder, items, answers, report, exam, shown)
     return report
 
 
@@ -100,24 +122,34 @@ def answer_all(
         path = root / first.video
         try:
             frames = scorer.read(path, first.start, first.end)
-        except VideoError as error:
+        except FAILURES as error:
             log.warning("%s cannot be shown, %d answers fail: %s", path, len(part), error)
             yield from (_failed(exam, task, str(error)) for task in part)
             continue
-        watched.add(first, path, frames)
-        ways: dict[tuple[str, bool], list[Task]] = {}
+        ways: dict[Showing, list[Task]] = {}
         for task in part:
-            ways.setdefault((task[2].frames, task[2].branch), []).append(task)
-        for (arrangement, branch), those in ways.items():
-            seen = scorer.watch(arranged(frames.pixels, arrangement, seed=seed), branch=branch)
+            ways.setdefault(task[2], []).append(task)
+        for showing, those in ways.items():
+            try:
+                seen = _watch(scorer, showing, path, frames, watched, seed=seed)
+            except FAILURES as error:
+                log.warning("%s cannot be watched, %d answers fail: %s", path, len(those), error)
+                yield from (_failed(exam, task, str(error)) for task in those)
+                continue
             yield from (_answer(exam, task, seen, seed=seed) for task in those)
+
+
+def _watch(scorer: Scorer, showing: Showing, path: Path, frames: VideoFrames, watched: WatchLog, *, seed: int) -> Seen:
+    pixels, times = (arranged(part, showing.frames, seed=seed) for part in (frames.pixels, frames.times))
+    watched.add(showing, path, pixels, times)
+    return scorer.watch(pixels, branch=showing.branch)
 
 
 def _answer(exam: Exam, task: Task, seen: Seen, *, seed: int) -> Answer:
     control, item, showing = task
     try:
         values, status = exam.ask(control, item, seen, seed=seed)
-    except (AnswerError, ValueError) as error:  # a question that does not fit the model, say
+    except FAILURES as error:
         return _failed(exam, task, str(error))
     return Answer(id=item.id, control=control, video=showing.video, values=values, status=status)
 
@@ -130,22 +162,46 @@ def _failed(exam: Exam, task: Task, reason: str) -> Answer:
 
 
 def in_shard(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
-    """The items of part i of n, whole videos each; all parts together are all items."""
+    """The items of part i of n, whole videos each; all parts together are all items. Raises DataError for no items."""
     number, count = shard
+    if len({item.video for item in items}) < count:
+        raise DataError(
+            f"expected at least {count} videos for {count} parts, got fewer. Choose a smaller n for --shard."
+        )
     place = {video: i for i, video in enumerate(sorted({item.video for item in items}))}
     return [item for item in items if place[item.video] % count == number - 1]
+
+
+def check_controls(config: RunConfig, items: Sequence[Item]) -> None:
+    """Raise UsageError for a control that would ask the same again."""
+    for control in ("options_shuffled", "question_withheld"):
+        if control in config.controls and not any(item.candidates for item in items):
+            raise UsageError(f"{control} is about options, and these questions have none. Leave it out of --controls.")
+    if "options_shuffled" in config.controls and not config.letters:
+        raise UsageError(
+            "options_shuffled moves letters alone: an option's likelihood does not know its place. Add --letters."
+        )
 
 
 def manifest(
     benchmark: Benchmark, config: RunConfig, items: Sequence[Item], scorer: Scorer, exam: Exam
 ) -> dict[str, Any]:
-    """What a run is made of: a run that goes on must agree in all but names, places and notes."""
+    """What a run is made of: a run that goes on must agree in all but names and places."""
+    wording = "\n".join(exam.wording(item) for item in items)
     return {
-        "benchmark": benchmark.name, "data": str(config.data), "data_sha256": items_hash(items), "model": config.model,
-        "model_sha256": scorer.fingerprint(), "num_frames": scorer.num_frames,
-        "prompt_sha256": hashlib.sha256(exam.prompt_text().encode()).hexdigest(), "seed": config.seed,
-        "letters": config.letters, "shard": list(config.shard), "controls": list(config.controls),
-        "command": sys.argv[1:], "git_commit": _git_commit(), "versions": {name: _version(name) for name in RECORDED},
+        "benchmark": benchmark.name, "data": str(config.data.resolve()), "data_sha256": items_hash(items),
+        "model": config.model, "model_sha256": scorer.fingerprint(), "num_frames": scorer.num_frames,
+        "prompts_sha256": hashlib.sha256(wording.encode()).hexdigest(), "seed": config.seed, "letters": config.letters,
+        "shard": list(config.shard),
+    }  # fmt: skip
+
+
+def session(config: RunConfig, scorer: Scorer) -> dict[str, Any]:
+    """What one start of a run notes down."""
+    return {
+        "command": sys.argv[1:], "controls": list(config.controls), "git_commit": _git_commit(),
+        "precision": scorer.precision(), "python": platform.python_version(), "machine": platform.machine(),
+        "versions": {name: _version(name) for name in RECORDED},
     }  # fmt: skip
 
 

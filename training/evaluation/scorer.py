@@ -6,21 +6,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from bridge import VideoLanguageModel, load_chat_model
-from bridge.generate import Generation, KeyValues, OptionScores, Sampling, option_log_likelihoods
+from bridge.generate import (
+    Generation,
+    KeyValues,
+    OptionScores,
+    Sampling,
+    UnanswerableError,
+    check_length,
+    option_log_likelihoods,
+)
 from bridge.presets import model_folder
-from encoder.checkpoints import CheckpointError
 from encoder.video import VideoFrames, read_frames
 from training.data.frame_folder import read_frame_folder
 
 EXPLANATIONS = {".md", ".png", ".jpg"}
 """Files of a checkpoint that say something about it and do not make it another model."""
-
-
-class ModelError(ValueError):
-    """A model cannot be loaded; the message says why."""
 
 
 @dataclass
@@ -38,6 +42,9 @@ class Scorer(Protocol):
 
     def fingerprint(self) -> str:
         """SHA-256 of the trained parts."""
+
+    def precision(self) -> str:
+        """Device and dtypes, in words."""
 
     def read(self, path: Path, start: float | None, end: float | None) -> VideoFrames:
         """The frames that the model is shown of a video. Raises VideoError."""
@@ -62,11 +69,8 @@ class ModelScorer:
 
     @classmethod
     def load(cls, name: str) -> "ModelScorer":
-        """Load a chat model by name or folder. Raises ModelError."""
-        try:
-            return cls(load_chat_model(name), model_folder(name))
-        except (KeyError, FileNotFoundError, CheckpointError) as error:
-            raise ModelError(str(error.args[0]) if isinstance(error, KeyError) else str(error)) from error
+        """Load a chat model by name or folder. Raises bridge.ModelError."""
+        return cls(load_chat_model(name), model_folder(name))
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and bytes of the checkpoint: what a resumed run must have in common with the first."""
@@ -79,6 +83,11 @@ class ModelScorer:
                         digest.update(block)
         return digest.hexdigest()
 
+    def precision(self) -> str:
+        """Device and dtypes, in words."""
+        weight = next(self.model.llm.parameters())
+        return f"{weight.device}, language model {weight.dtype}, encoder {self.model.encoder_dtype}"
+
     def read(self, path: Path, start: float | None, end: float | None) -> VideoFrames:
         """Frames of a video, a picture, or a folder of frames. Raises VideoError."""
         if path.is_dir():
@@ -86,17 +95,21 @@ class ModelScorer:
         return read_frames(path, self.num_frames, start=start, end=end)
 
     def watch(self, pixels: Tensor, *, branch: bool = True) -> Seen:
-        """Frames uint8 (T, 3, H, W) -> what the LLM is shown."""
-        return Seen(self.model.encode(pixels, branch=branch))
+        """Frames uint8 (T, 3, H, W) -> what the LLM is shown. Raises UnanswerableError where that is not finite."""
+        tokens = self.model.encode(pixels, branch=branch)
+        if not torch.isfinite(tokens).all():
+            raise UnanswerableError("the encoder's numbers for this video are not finite. Another dtype may help.")
+        return Seen(tokens)
 
     def score(self, question: str, options: Sequence[str], seen: Seen) -> OptionScores:
         """Log-likelihood sums of the options; what was read of the video is not read again."""
         return option_log_likelihoods(self.model, question, options, seen.tokens, seen.key_values)
 
     def answer(self, question: str, seen: Seen, *, max_new_tokens: int) -> str:
-        """The greedy answer to a question on its own, as the chat gives it."""
+        """The greedy answer to a question on its own, as the chat gives it. Raises UnanswerableError."""
         slots = 0 if seen.tokens is None else seen.tokens.shape[1]
         prompt = self.model.prompt([{"role": "user", "content": question}], num_slots=slots)
+        check_length(self.model, prompt, max_new_tokens)
         sampling = Sampling(temperature=0, max_new_tokens=max_new_tokens)
         generation = Generation(self.model, seen.key_values, prompt, seen.tokens, sampling=sampling)
         for _ in generation:

@@ -1,10 +1,9 @@
-"""What the model saw: a row for every watched video in videos.jsonl, and its frames as one picture in frames/."""
+"""What the model saw: a row for every way a video was shown in videos.jsonl, and its frames as one picture in frames/."""
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from encoder.video import VideoFrames
+from training.evaluation.answers import replace
 from training.evaluation.controls import Showing
 
 HEIGHT = 96
@@ -21,34 +20,48 @@ HEIGHT = 96
 
 
 def strip_name(showing: Showing) -> str:
-    """Name of the picture of what is shown; the same for the same video and part of it."""
-    return hashlib.sha256(f"{showing.video}|{showing.start}|{showing.end}".encode()).hexdigest()[:16] + ".jpg"
+    """Name of the picture of what is shown; the same for the same frames in the same order."""
+    seen = f"{showing.video}|{showing.start}|{showing.end}|{showing.frames}"
+    return hashlib.sha256(seen.encode()).hexdigest()[:16] + ".jpg"
 
 
-@dataclass(frozen=True)
 class WatchLog:
-    """Writes what was shown of each video, once per video and part."""
+    """Writes what was shown of each video, once for each way; half a row, where the run was killed, is left out."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / "videos.jsonl"
+        self.rows = read_watched(self._path)
+        replace(self._path, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
 
-    def add(self, showing: Showing, path: Path, frames: VideoFrames) -> None:
-        """Note the file's hash, the times of the frames, and draw them."""
-        row = {
-            "video": showing.video, "start": showing.start, "end": showing.end, "sha256": file_hash(path),
-            "times": [round(t, 4) for t in frames.times.tolist()], "frames": f"frames/{strip_name(showing)}",
-        }  # fmt: skip
+    def add(self, showing: Showing, path: Path, pixels: Tensor, times: Tensor) -> None:
+        """Note the file and the times (T,) of the frames uint8 (T, 3, H, W) in the order shown, and draw them."""
+        name = strip_name(showing)
+        if name in self.rows:
+            return
         (self.folder / "frames").mkdir(exist_ok=True)
-        draw_strip(frames.pixels, self.folder / row["frames"])
-        with (self.folder / "videos.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        draw_strip(pixels, self.folder / "frames" / name)
+        row = asdict(showing) | {"sha256": file_hash(path), "stat": file_stat(path), "picture": f"frames/{name}"}
+        del row["branch"]
+        self.rows[name] = row | {"times": [round(t, 4) for t in times.tolist()]}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self.rows[name]) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def forget_changed(self, root: Path) -> set[str]:
+        """Names of videos that are other files now than when they were shown; what was noted of them is dropped."""
+        changed = {row["video"] for row in self.rows.values() if _is_another(root / row["video"], row)}
+        self.rows = {name: row for name, row in self.rows.items() if row["video"] not in changed}
+        replace(self._path, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
+        return changed
 
 
-def read_watched(folder: Path) -> dict[str, dict[str, Any]]:
-    """Rows of videos.jsonl by the name of their picture; half a row at the end is left out."""
-    path = folder / "videos.jsonl"
-    lines: Sequence[str] = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else ()
-    rows = [json.loads(line) for line in lines]
-    return {Path(row["frames"]).name: row for row in rows}
+def read_watched(path: Path) -> dict[str, dict[str, Any]]:
+    """Rows of a videos.jsonl by the name of their picture."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    rows = [json.loads(line) for line in text.split("\n")[:-1]]
+    return {Path(row["picture"]).name: row for row in rows}
 
 
 def draw_strip(pixels: Tensor, path: Path) -> None:
@@ -60,6 +73,12 @@ def draw_strip(pixels: Tensor, path: Path) -> None:
     partial.replace(path)
 
 
+def file_stat(path: Path) -> list[int]:
+    """Size in bytes and time of the last change in nanoseconds: equal where a file was not touched."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, or of the names and bytes of a folder's files."""
     digest = hashlib.sha256()
@@ -69,3 +88,9 @@ def file_hash(path: Path) -> str:
             while block := handle.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _is_another(path: Path, row: dict[str, Any]) -> bool:
+    if not path.exists():
+        return True
+    return file_stat(path) != row["stat"] and file_hash(path) != row["sha256"]

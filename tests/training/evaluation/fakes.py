@@ -28,6 +28,9 @@ class FakeScorer:
     def fingerprint(self) -> str:
         return self.weights
 
+    def precision(self) -> str:
+        return "pencil and paper"
+
     def read(self, path: Path, start: float | None, end: float | None) -> VideoFrames:
         self.watched.append(path.name)
         if path.name in self.broken:

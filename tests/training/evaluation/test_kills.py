@@ -25,7 +25,7 @@ class Slow(FakeScorer):
     def score(self, question, options, seen):
         time.sleep(0.004)
         with open({asked!r}, "a") as file:
-            file.write(f"{{question}}|{{seen.tokens is not None and seen.tokens.item()}}\\\\n")
+            file.write(f"{{question}}|{{seen.tokens is not None and seen.tokens.item()}}\\n")
         return super().score(question, options, seen)
 
 print("ready", flush=True)
@@ -68,6 +68,7 @@ def trial(data: Path, folder: Path, seed: int, expected: str, seconds: float) ->
     assert start(data, output).wait() == 0
     assert (output / "summary.json").read_text() == expected
     asked = Counter(Path(f"{output}.asked").read_text().splitlines())
+    assert len(asked) == 12 + 12 * 2, "every question without a video, with its own and with a wrong one"
     assert sum(n - 1 for n in asked.values()) <= 2, "no more than the one in flight, with and without its video"
 
 

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
-from bridge.generate import OptionScores
+from bridge.generate import OptionScores, UnanswerableError
 from tests.training.evaluation.fakes import FakeScorer
-from training.evaluation.answers import ResumeError
+from training.data.jsonl import DataError
+from training.evaluation.answers import ResumeError, lock
 from training.evaluation.benchmarks import benchmark_by_name
 from training.evaluation.compare import compare
 from training.evaluation.controls import CONTROLS
 from training.evaluation.merge import merge
 from training.evaluation.report import Report
-from training.evaluation.run import RunConfig, run
+from training.evaluation.run import RunConfig, UsageError, run
+from training.evaluation.scorer import Seen
 
 Write = Callable[..., Path]
 
@@ -124,6 +128,99 @@ def test_likelihoods_that_are_not_finite_are_a_failure_not_a_wrong_answer(
     assert report.summaries["full"]["failed"] == 6
 
 
+def test_numbers_that_are_not_finite_fail_a_written_answer_too(write_questions: Write, fake_scorer: FakeScorer) -> None:
+    """A model whose numbers broke down writes "!!!!!!": that was scored as merely wrong."""
+
+    def broken(question: str, seen: Seen, max_new_tokens: int) -> str:
+        raise UnanswerableError("the language model's numbers are not finite.")
+
+    fake_scorer.answer = broken
+    rows = [{"id": name, "video": f"{name}.mp4", "question": "What?", "answer": "pie"} for name in "abc"]
+    report = examine(write_questions(rows), fake_scorer, name="open_qa", controls=("full",))
+    assert (report.summaries["full"]["failed"], report.summaries["full"]["unparsed"]) == (3, 0)
+
+
+def test_running_out_of_memory_costs_one_item(write_questions: Write, fake_scorer: FakeScorer) -> None:
+    watch = fake_scorer.watch
+
+    def hungry(pixels: Tensor, branch: bool) -> Seen:
+        if int(pixels[0, 0, 1, 1]) == ord("b"):
+            raise torch.OutOfMemoryError("tried to allocate 2 TiB")
+        return watch(pixels, branch=branch)
+
+    fake_scorer.watch = hungry
+    report = examine(write_questions(), fake_scorer, controls=("full",))
+    assert (report.summaries["full"]["failed"], report.summaries["full"]["accuracy"]) == (2, pytest.approx(4 / 6))
+
+
+def test_what_the_video_adds_is_no_score_without_a_video(write_questions: Write, fake_scorer: FakeScorer) -> None:
+    report = examine(write_questions(), fake_scorer)
+    assert report.summaries["no_video"]["scores"].keys() == {"length_normalised", "raw"}
+
+
+def test_a_replaced_video_is_asked_about_again(write_questions: Write) -> None:
+    data = write_questions()
+    examine(data, FakeScorer())
+    data.with_name("b.mp4").write_text("another film")
+    again = FakeScorer()
+    examine(data, again)
+    assert again.watched == ["b.mp4"]
+    assert len(again.scored) == 4, "its two questions, and those that saw it as a wrong video"
+    shown = [json.loads(line) for line in (data.parent / "run/videos.jsonl").read_text().splitlines()]
+    assert len(shown) == len({row["picture"] for row in shown}) == 3
+    untouched = FakeScorer()
+    examine(data, untouched)
+    assert untouched.watched == []
+
+
+def test_two_runs_never_write_in_one_folder(write_questions: Write, tmp_path: Path) -> None:
+    data = write_questions()
+    (tmp_path / "run").mkdir()
+    held = lock(tmp_path / "run")
+    with pytest.raises(ResumeError, match="another run is writing"):
+        examine(data, FakeScorer())
+    held.close()
+    examine(data, FakeScorer())
+
+
+def test_a_run_notes_every_start(write_questions: Write, tmp_path: Path) -> None:
+    data = write_questions()
+    examine(data, FakeScorer(), controls=("full",))
+    examine(data, FakeScorer(), controls=("no_video",))
+    manifest = json.loads((tmp_path / "run/run.json").read_text())
+    assert [start["controls"] for start in manifest["sessions"]] == [["full"], ["no_video"]]
+    assert manifest["sessions"][0]["precision"] == "pencil and paper"
+
+
+def test_more_parts_than_videos_are_refused(write_questions: Write) -> None:
+    with pytest.raises(DataError, match="at least 4 videos"):
+        examine(write_questions(), FakeScorer(), shard=(1, 4))
+
+
+def test_an_unfinished_part_is_not_merged(write_questions: Write, tmp_path: Path) -> None:
+    data = write_questions()
+    with pytest.raises(KeyboardInterrupt):
+        examine(data, FakeScorer(die_after=5))
+    with pytest.raises(ResumeError, match="are missing, the first to"):
+        merge([tmp_path / "run"], tmp_path / "whole")
+    examine(data, FakeScorer(), output="other", seed=1)
+    examine(data, FakeScorer())
+    with pytest.raises(ResumeError, match="holds another run"):
+        merge([tmp_path / "run"], tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "row", ["3", "[]", '{"id": "a0"}', '{"id": "a0", "control": "full", "video": null, "status": "maybe"}']
+)
+def test_a_line_that_is_no_answer_is_named(write_questions: Write, tmp_path: Path, row: str) -> None:
+    data = write_questions()
+    examine(data, FakeScorer())
+    with (tmp_path / "run/answers.jsonl").open("a") as file:
+        file.write(row + "\n")
+    with pytest.raises(ResumeError, match=r"answers\.jsonl:19: not a row of answers"):
+        examine(data, FakeScorer())
+
+
 @pytest.mark.parametrize("killed_after", [0, 1, 5, 13])
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(
     write_questions: Write, tmp_path: Path, killed_after: int
@@ -212,7 +309,7 @@ def test_a_run_is_recomputed_from_its_rows_alone(write_questions: Write, tmp_pat
 
 def test_every_control_shows_what_it_says(write_questions: Write, fake_scorer: FakeScorer) -> None:
     data = write_questions()
-    examine(data, fake_scorer, controls=tuple(CONTROLS))
+    examine(data, fake_scorer, controls=tuple(CONTROLS), letters=True)
     assert sorted(fake_scorer.watched) == ["a.mp4", "b.mp4", "c.mp4"], "read once for all controls"
     of_one = fake_scorer.encoded[: len(fake_scorer.encoded) // 3]
     whole, alone, mixed, backwards, off = sorted(
@@ -226,7 +323,17 @@ def test_every_control_shows_what_it_says(write_questions: Write, fake_scorer: F
     for row in rows_of(data):
         if row["control"] == "options_shuffled":
             full = next(r for r in rows_of(data) if r["id"] == row["id"] and r["control"] == "full")
-            assert {k: v for k, v in row.items() if k != "control"} == {k: v for k, v in full.items() if k != "control"}
+            same = ("answer", "predicted", "log_likelihood", "log_likelihood_no_video", "tokens")
+            assert {key: row[key] for key in same} == {key: full[key] for key in same}
+
+
+def test_a_control_that_would_ask_the_same_again_is_refused(write_questions: Write, fake_scorer: FakeScorer) -> None:
+    data = write_questions()
+    with pytest.raises(UsageError, match="Add --letters"):
+        examine(data, fake_scorer, controls=("full", "options_shuffled"))
+    data = write_questions([{"video": "a.mp4", "subject": ["x"], "action": ["y"]}])
+    with pytest.raises(UsageError, match="these questions have none"):
+        examine(data, fake_scorer, name="describe", controls=("question_withheld",))
 
 
 def test_letters_are_read_by_the_parser_and_counted_apart(write_questions: Write, fake_scorer: FakeScorer) -> None:
@@ -239,6 +346,7 @@ def test_letters_are_read_by_the_parser_and_counted_apart(write_questions: Write
     assert scores["letter"]["value"] == pytest.approx(2 / 6)
     assert scores["letter_unparsed"]["value"] == pytest.approx(2 / 6)
     assert report.summaries["full"]["accuracy"] == 1.0
+    assert report.gaps["options_shuffled"].keys() == {"accuracy", "letter"}
     for row in rows_of(data):
         if row["control"] == "options_shuffled" and row["generated"] == "(A)":
             assert row["parsed"] not in (0, None), "the first option put was not the first of the item"
@@ -303,8 +411,8 @@ def test_the_page_shows_frames_and_keeps_text_text(write_questions: Write, fake_
     data = write_questions([ROWS[0] | {"question": "</script><b>who?"}, *ROWS[1:]])
     examine(data, fake_scorer)
     page = (data.parent / "run/report.html").read_text()
-    assert page.count("</script>") == 1
-    rows = json.loads(page.split("const rows = ")[1].split(";\n")[0].replace("<\\/", "</"))
+    assert page.count("</script>") == page.count("<script") == 1
+    rows = json.loads(page.split("const rows = ")[1].split(";\n")[0])
     assert {row["verdict"] for row in rows} == {"right", "wrong"}
     assert all((data.parent / "run" / row["frames"]).exists() for row in rows if row["frames"])
     assert len([row for row in rows if row["frames"]]) == 12
