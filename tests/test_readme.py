@@ -84,3 +84,10 @@ def test_notice_names_every_example_clip_and_every_weight_wheel() -> None:
     wheels = {line.replace("==", " ") for line in (ROOT / "requirements-mini.txt").read_text().split()}
     assert clips
     assert {name for name in clips | wheels if name not in notice} == set()
+
+
+def test_every_test_that_the_docs_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "RELIABILITY.md").read_text(encoding="utf-8")))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert {name for name in named if f"def {name}(" not in sources} == set()
