@@ -11,11 +11,9 @@ Weights are fp16 on disk. Parts that were not trained are absent, and config.jso
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +37,7 @@ from encoder.checkpoints import (
 )
 from encoder.model import MugSTAN
 from encoder.presets import create_encoder
+from encoder.provenance import git_commit, versions
 from encoder.runtime import wheel_file
 
 BRIDGE_FILE, ADAPTER_FOLDER, ADAPTER_FILE = "bridge.safetensors", "adapter", "adapter_model.safetensors"
@@ -113,8 +112,8 @@ def save_checkpoint(
         llm=replace(config.llm, sha256=config.llm.sha256 or weights_hash(config.llm.name)),
         tokens_per_video=pooling_tokens if projector is None else projector.num_tokens(config.num_frames),
         parts=tuple(part for part, present in given.items() if present),
-        git_commit=config.git_commit or _git_commit(),
-        versions=config.versions or {name: version(name) for name in RECORDED},
+        git_commit=config.git_commit or git_commit(),
+        versions=config.versions or versions(RECORDED),
     )
     with _replacement(folder) as partial:
         if stale := [file for part, file in PARTS.items() if not given[part] and (folder / file).exists()]:
@@ -276,12 +275,3 @@ def _save_adapter(folder: Path, adapter: Any, llm: str) -> None:
     folder.mkdir()
     save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-
-
-def _git_commit() -> str | None:
-    """The commit of this repository, "-dirty" where files differ from it; None outside of git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from training.data.jsonl import DataError
 
+TimedLine = tuple[float, float, str]
+"""Words on screen, and the seconds from and to which they are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
@@ -18,7 +21,10 @@ class Item:
     answer       index of the right candidate; None for an open question
     answers      every wording that counts as right, the first one as published; empty for a choice
     groups       names under which scores are also given, e.g. {"task": "action_count"}
-    context      words that the model may read beside the video, such as subtitles
+    context      words that the model may read beside the video
+    timed_context
+                 more of them, such as subtitles: the seconds from and to which they are on screen, and the words. Who
+                 shows the frames puts those into `context` that are on screen in them.
     """
 
     id: str
@@ -31,6 +37,7 @@ class Item:
     end: float | None = None
     groups: dict[str, str] = field(default_factory=dict)
     context: str = ""
+    timed_context: tuple[TimedLine, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError for an item that could not be scored."""

@@ -10,7 +10,7 @@ KNOWN_KEYS = {"id", "video", "caption", "captions", "split"}
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionedVideo:
-    """A video, as the data file writes its path, and every caption that is right for it."""
+    """A video, by its path relative to the data file, and every caption that is right for it."""
 
     video: str
     captions: tuple[str, ...]
@@ -25,8 +25,7 @@ def read_retrieval(path: Path) -> list[CaptionedVideo]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
-    captions: dict[PurePath, list[str]] = {}  # by path and not by text: ./a.mp4 is a.mp4
-    spelled: dict[PurePath, str] = {}
+    captions: dict[str, list[str]] = {}
     split: str | None = None
     for number, row in read_rows(path):
         where = f"{path}:{number}"
@@ -34,11 +33,10 @@ def read_retrieval(path: Path) -> list[CaptionedVideo]:
         split = split or row.get("split")
         if row.get("split", split) != split:
             raise DataError(f"{where}: expected one split in a file, got '{row['split']}' after '{split}'.")
-        captions.setdefault(PurePath(video), []).extend(said)
-        spelled.setdefault(PurePath(video), video)
+        captions.setdefault(PurePath(video).as_posix(), []).extend(said)  # ./a.mp4 is a.mp4
     if not captions:
         raise DataError(f"{path}: expected at least one video with a caption, got none.")
-    return [CaptionedVideo(video=spelled[key], captions=tuple(said)) for key, said in captions.items()]
+    return [CaptionedVideo(video=video, captions=tuple(said)) for video, said in captions.items()]
 
 
 def _parse(where: str, row: dict) -> tuple[str, list[str]]:

@@ -64,7 +64,15 @@ def build_parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--letters", action="store_true", help="let the model name an option by letter as well")
         command.add_argument("--judge", metavar="local|URL", help="also judge written answers, by a model")
-        command.add_argument("--judge-model", metavar="NAME", help="name of the model at the URL")
+        command.add_argument(
+            "--judge-model", metavar="NAME",
+            help="name of the model at the URL; of a local judge the chat model whose LLM it is (default: mini)",
+        )  # fmt: skip
+        command.add_argument(
+            "--judge-version",
+            metavar="TEXT",
+            help="what tells the model at the URL from others of its name, a date say",
+        )
         command.add_argument("--rejudge", action="store_true", help="judge answers that are there, ask nothing")
     compare = commands.add_parser("compare", help="two runs on the same questions: difference, p-value, flips")
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN")
@@ -85,16 +93,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.name is None:
         parser.error("expected the NAME of a benchmark, compare, or merge.")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    from bridge import ModelError
     from training.data.jsonl import DataError
     from training.evaluation import commands
     from training.evaluation.answers import ResumeError
     from training.evaluation.retrieval import EncoderError
-    from training.evaluation.scorer import ModelError
+    from training.evaluation.run import UsageError
 
     command = {"compare": commands.compare, "merge": commands.merge, "retrieval": commands.retrieval}
     try:
         return command.get(args.name, commands.benchmark)(args)
-    except (DataError, ModelError, EncoderError, ResumeError, commands.UsageError) as error:
+    except (DataError, ModelError, EncoderError, ResumeError, UsageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return NOTHING_MEASURED
     except KeyboardInterrupt:

@@ -33,11 +33,13 @@ COUNTS_AND_YES_NO = ("DC", "DB")
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """`read` takes the path given as --data."""
+    """`read` takes the path given as --data. `by_aspect`: a judge scores the five aspects of Video-ChatGPT, and not
+    whether an answer is right."""
 
     name: str
     read: Callable[[Path], Sequence[Item]]
     exam: MakeExam
+    by_aspect: bool = False
 
 
 def choices(style: str) -> MakeExam:
@@ -103,15 +105,12 @@ BENCHMARKS = (
     ),
     Benchmark(name="egoschema", read=egoschema.read, exam=choices("nextqa_mc")),
     Benchmark(
-        name="video_chatgpt", read=video_chatgpt.read,
+        name="video_chatgpt", read=video_chatgpt.read, by_aspect=True,
         exam=opens("plain", max_new_tokens=1024, headline=("token_f1",)),
     ),
     Benchmark(
         name="tempcompass", read=tempcompass.read,
-        exam=mixed(
-            lambda scorer, letters: ChoiceExam(scorer=scorer, prompt=tempcompass_choice, ask_letters=letters),
-            opens("plain", max_new_tokens=64),
-        ),
+        exam=lambda scorer, letters: ChoiceExam(scorer=scorer, prompt=tempcompass_choice, ask_letters=letters),
     ),
 )  # fmt: skip
 

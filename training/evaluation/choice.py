@@ -62,7 +62,7 @@ class ChoiceExam:
         for answer in answers:
             if answer.control in ("full", "wrong_video", "no_video"):
                 item, values = by_id[answer.id], answer.values
-                self.blind[question_of(item), item.candidates] = OptionScores(
+                self.blind[item.question, item.candidates] = OptionScores(
                     log_likelihood=values["log_likelihood_no_video"], tokens=values["tokens"]
                 )
 
@@ -108,7 +108,7 @@ class ChoiceExam:
         return {}
 
     def _without_video(self, item: Item) -> OptionScores:
-        key = question_of(item), item.candidates
+        key = item.question, item.candidates  # what is read beside a video goes with the video
         if key not in self.blind:
             self.blind[key] = self.scorer.score(*key, self.nothing)
         return self.blind[key]

@@ -4,36 +4,41 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
-from bridge import load_chat_model
 from bridge.language_model import LanguageModel
+from training.data.benchmarks.video_chatgpt import ASPECTS
+from training.data.items import Item
 from training.evaluation import compare as comparing
 from training.evaluation import merge as merging
 from training.evaluation import retrieval as retrieving
 from training.evaluation.answers import replace
+from training.evaluation.aspects import aspect_prompt_hash, aspects_identity, judge_aspects
 from training.evaluation.benchmarks import Benchmark, benchmark_by_name
 from training.evaluation.judge import EndpointJudge, Judge, LocalJudge
 from training.evaluation.rejudge import judge_file
 from training.evaluation.report import table
-from training.evaluation.run import RunConfig, run
+from training.evaluation.run import RunConfig, UsageError, items_hash, run
 from training.evaluation.scorer import ModelScorer
 
 API_KEY = "JUDGE_API_KEY"
 """Environment variable with the key of a judge behind a URL."""
-
-
-class UsageError(ValueError):
-    """Options that do not go together; the message says which."""
+DEFAULT_JUDGE = "mini"
+"""The chat model whose LLM judges, and not that of --model: a judge is the same one for all models."""
 
 
 def benchmark(args: argparse.Namespace) -> int:
-    """Ask, and judge where a judge is named. 1 when every answer failed."""
+    """Ask, and judge where a judge is named. 1 when every answer of a control failed."""
     found = benchmark_by_name(args.name)
-    if args.rejudge and not args.judge:
-        raise UsageError("--rejudge needs --judge local, or --judge URL with --judge-model NAME.")
+    if (args.rejudge or args.judge_model) and not args.judge:
+        raise UsageError("--rejudge and --judge-model need --judge local, or --judge URL with --judge-model NAME.")
     if args.judge not in (None, "local") and not args.judge_model:
         raise UsageError("--judge URL needs --judge-model NAME, the name of the model there.")
+    if args.judge_version and args.judge in (None, "local"):
+        raise UsageError("--judge-version is for --judge URL: the version of a local judge is the hash of its weights.")
+    judge = _make_judge(args) if args.judge else None  # before hours of asking, not after
     code = 0
     if not args.rejudge:
         config = RunConfig(
@@ -42,39 +47,85 @@ def benchmark(args: argparse.Namespace) -> int:
         )  # fmt: skip
         report = run(found, config, load=ModelScorer.load)
         sys.stdout.write(table(report))
-        code = int(all(summary["failed"] == summary["n"] for summary in report.summaries.values()))
-    if args.judge:
-        code |= _judge(args, found)
+        code = int(any(summary["failed"] == summary["n"] for summary in report.summaries.values()))
+    if judge is not None:
+        code |= _judge(args, found, judge)
     return code
 
 
-def _judge(args: argparse.Namespace, found: Benchmark) -> int:
-    """Judge the answers in the folder; 1 when the judge decided nothing."""
+def _judge(args: argparse.Namespace, found: Benchmark, judge: Judge) -> int:
+    """Judge the written answers in the folder; 1 when the judge failed on any."""
     answers = args.output / "answers.jsonl"
     if not answers.exists():
         raise UsageError(f"expected answers to judge in {answers}, found none. Run without --rejudge first.")
-    judge = _make_judge(args)
-    judged = judge_file(answers, list(found.read(args.data)), judge, args.output)
+    items = list(found.read(args.data))
+    known = (args.output / "run.json").exists()
+    if known and items_hash(items) != merging.read_run(args.output)["data_sha256"]:
+        raise UsageError(f"{args.data} holds other questions than those that {args.output} answers. Restore it.")
+    judge_all = _judge_aspects if found.by_aspect else _judge_verdicts
+    return judge_all(answers, items, judge)
+
+
+def _judge_verdicts(answers: Path, items: Sequence[Item], judge: Judge) -> int:
+    judged = judge_file(answers, items, judge, answers.parent)
     rows = {control: asdict(summary) for control, summary in judged.items()}
-    text = json.dumps({"judge": asdict(judge.identity)} | rows, indent=2) + "\n"
-    replace(args.output / f"judged-{judge.identity.slug}.json", text)
-    sys.stdout.write(
-        f"\njudged by {judge.identity.name}\n| control | yes | mean of 0 to 5 | scored | unparsed | failed |\n"
-    )
-    sys.stdout.write("|---|---|---|---|---|---|\n")
+    _write_judged(answers.parent, judge.identity.slug, {"judge": asdict(judge.identity)} | rows)
+    lines = [["control", "yes", "mean of 0 to 5", "scored", "unparsed", "failed"]]
     for control, summary in judged.items():
-        rates = ["" if rate is None else f"{rate:.3f}" for rate in (summary.accuracy, summary.mean_score)]
-        counts = (summary.scored, summary.unparsed, summary.failed)
-        sys.stdout.write(f"| {control} | {' | '.join(rates)} | {' | '.join(map(str, counts))} |\n")
-    return int(not any(summary.scored for summary in judged.values()))
+        rates = [_decimals(summary.accuracy), _decimals(summary.mean_score)]
+        lines.append([control, *rates, *map(str, (summary.scored, summary.unparsed, summary.failed))])
+    _print_judged(judge, lines)
+    return int(any(summary.failed for summary in judged.values()))
+
+
+def _judge_aspects(answers: Path, items: Sequence[Item], judge: Judge) -> int:
+    judged = judge_aspects(answers, items, judge, answers.parent)
+    hashes = {"prompt_sha256": {aspect: aspect_prompt_hash(aspect) for aspect in ASPECTS}}
+    rows = {control: {name: asdict(s) for name, s in aspects.items()} for control, aspects in judged.items()}
+    _write_judged(answers.parent, aspects_identity(judge).slug, {"judge": asdict(judge.identity) | hashes} | rows)
+    lines = [["control", "aspect", "mean of 0 to 5", "scored", "unparsed", "failed", "unanswered"]]
+    for control, aspects in judged.items():
+        for name, summary in aspects.items():
+            counts = (summary.scored, summary.unparsed, summary.failed, summary.unanswered)
+            lines.append([control, name, _decimals(summary.mean_score), *map(str, counts)])
+    _print_judged(judge, lines)
+    return int(any(summary.failed for aspects in judged.values() for summary in aspects.values()))
+
+
+def _write_judged(folder: Path, judge: str, content: dict[str, object]) -> None:
+    replace(folder / f"judged-{judge}.json", json.dumps(content, indent=2) + "\n")
+
+
+def _print_judged(judge: Judge, lines: Sequence[Sequence[str]]) -> None:
+    head, *rows = lines
+    sys.stdout.write(f"\njudged by {judge.identity.name}\n")
+    sys.stdout.write("".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows)))
+
+
+def _decimals(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.3f}"
 
 
 def _make_judge(args: argparse.Namespace) -> Judge:
+    """The judge that is asked for. Raises ModelError for a local one that cannot be loaded, UsageError for a URL."""
     if args.judge != "local":
-        return EndpointJudge(url=args.judge, model=args.judge_model, api_key=os.environ.get(API_KEY))
-    model = load_chat_model(args.model)
-    name = f"language model of {args.model}"
+        settings = {"version": args.judge_version} if args.judge_version else {}
+        try:
+            return EndpointJudge(url=args.judge, model=args.judge_model, api_key=os.environ.get(API_KEY), **settings)
+        except ValueError as error:
+            raise UsageError(f"--judge: {error}") from error
+    scorer = ModelScorer.load(args.judge_model or DEFAULT_JUDGE)
+    name = f"language model of {args.judge_model or DEFAULT_JUDGE}"
+    if scorer.fingerprint() == _model_under_test(args.output):
+        name += " (the model under test)"
+    model = scorer.model
     return LocalJudge(language_model=LanguageModel(name=name, model=model.llm, tokenizer=model.tokenizer))
+
+
+def _model_under_test(folder: Path) -> str | None:
+    """Hash of the model that answered; None where there are answers without a run."""
+    path = folder / "run.json"
+    return json.loads(path.read_text(encoding="utf-8"))["model_sha256"] if path.exists() else None
 
 
 def retrieval(args: argparse.Namespace) -> int:

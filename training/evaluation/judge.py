@@ -15,13 +15,17 @@ import urllib.request
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import torch
 
 from bridge.language_model import LanguageModel
 from bridge.prompt import clean_text
+from training.evaluation.verdict import Rating, Verdict, parse_rating, parse_verdict
+
+Messages = list[dict[str, str]]
+"""A talk as chat models take it: {"role", "content"} each."""
 
 SYSTEM = (
     "You judge the answers of a program that answers questions about videos. You read a question, the correct answer "
@@ -49,14 +53,6 @@ OUTAGE = 5
 TRY_AGAIN = {408, 409, 425, 429}
 """Refusals that pass, beside all from 500 on."""
 
-KEYED_VERDICT = re.compile(r"""["']?\bpred\w*["']?\s*[:=]\s*["']?(yes|no)\b""", re.IGNORECASE)
-KEYED_SCORE = re.compile(r"""["']?\bscore["']?\s*[:=]\s*["']?(-?\d+(?:\.\d+)?)(?!\w)""", re.IGNORECASE)
-BOTH_OFFERED = re.compile(r"\byes\s*(?:/|or)\s*no\b", re.IGNORECASE)
-YES_OR_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
-LEADING = re.compile(r"\W*(yes|no)\b(?=\s*(?:[^\w\s]|$))", re.IGNORECASE)
-OUT_OF_FIVE = re.compile(r"(\d)\s*(?:/|out of)\s*5\b", re.IGNORECASE)
-NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?!\w)")
-
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeIdentity:
@@ -77,39 +73,20 @@ class JudgeIdentity:
         return f"{re.sub(r'[^A-Za-z0-9]+', '-', self.name).strip('-')[:60]}-{digest[:8]}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What a judge said: "scored" with a yes or a no, "unparsed" words without, or "failed", for the `reason`.
-
-    score               0 to 5, None where none was read
-    log_probabilities   of yes, no, 0, ..., 5 in nats, as far as the judge tells
-    raw                 the words as they came
-    reason              why it is not scored
-    served_by           the model as the server names it: an alias may move on to another one
-    """
-
-    status: Literal["scored", "unparsed", "failed"]
-    correct: bool | None = None
-    score: int | None = None
-    log_probabilities: dict[str, float] = field(default_factory=dict)
-    raw: str = ""
-    reason: str | None = None
-    served_by: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a verdict that would count without being one."""
-        if (self.status == "scored") != (self.correct is not None):
-            raise ValueError(f"expected a yes or no where, and only where, it is scored, got {self}.")
-
-
 class Judge(Protocol):
-    """Decides whether a predicted answer means the same as the correct one."""
+    """Decides whether a predicted answer means the same as the correct one, or scores it in the words of a caller."""
 
     @property
     def identity(self) -> JudgeIdentity: ...
 
     def judge(self, question: str, answer: str, prediction: str) -> Verdict:
         """A verdict in any case: what goes wrong is told in it, and not raised."""
+
+    def rate(self, messages: Messages) -> Rating:
+        """An integer from 0 to 5, which `messages` ask for; what goes wrong is told in the rating, and not raised.
+
+        The wording is the caller's, and so is its hash: `identity` has that of the words of `judge`.
+        """
 
 
 def prompt_hash() -> str:
@@ -119,39 +96,10 @@ def prompt_hash() -> str:
     ).hexdigest()
 
 
-def opening(question: str, answer: str, prediction: str) -> list[dict[str, str]]:
+def opening(question: str, answer: str, prediction: str) -> Messages:
     """The messages up to the question of yes or no."""
     asked = ASK_CORRECT.format(question=question, answer=answer, prediction=prediction)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
-
-
-def parse_verdict(reply: str) -> Verdict:
-    """Read yes or no and an integer from 0 to 5 out of a reply: JSON, something like a Python dict, or plain words.
-
-    Only patterns are looked for; a reply is never evaluated. What is ambiguous (both words, two numbers, 4.8, 7) is not
-    read at all. Without yes or no the reply is "unparsed", whatever number it holds.
-    """
-    correct, score = _read_correct(reply), _read_score(reply)
-    if correct is None:
-        return Verdict(status="unparsed", score=score, raw=reply, reason="neither yes nor no")
-    return Verdict(status="scored", correct=correct, score=score, raw=reply)
-
-
-def _read_correct(reply: str) -> bool | None:
-    text = BOTH_OFFERED.sub(" ", reply)
-    keyed = KEYED_VERDICT.search(text)
-    if keyed:
-        return keyed[1].lower() == "yes"
-    leading = LEADING.match(text)
-    words = {leading[1].lower()} if leading else {word.lower() for word in YES_OR_NO.findall(text)}
-    return words == {"yes"} if len(words) == 1 else None
-
-
-def _read_score(reply: str) -> int | None:
-    keyed = KEYED_SCORE.search(reply)
-    numbers = {keyed[1]} if keyed else set(NUMBER.findall(OUT_OF_FIVE.sub(r"\1", reply)))
-    value = float(numbers.pop()) if len(numbers) == 1 else math.nan
-    return int(value) if value in range(6) else None
 
 
 @dataclass(kw_only=True)
@@ -188,7 +136,18 @@ class LocalJudge:
             raw=f"{said}\n{BEFORE_SCORE} {score}",
         )  # fmt: skip
 
-    def _choose(self, messages: list[dict[str, str]], start: str, options: Sequence[str]) -> dict[str, float]:
+    def rate(self, messages: Messages) -> Rating:
+        """The likeliest digit. Failed when the texts are too long or the numbers not finite."""
+        tokenizer = self.language_model.tokenizer
+        cleaned = [message | {"content": clean_text(tokenizer, message["content"])} for message in messages]
+        try:
+            scores = self._choose(cleaned, BEFORE_SCORE, SCORES)
+        except ValueError as error:
+            return Rating(status="failed", reason=str(error))
+        score = max(scores, key=lambda digit: scores[digit])
+        return Rating(status="scored", score=int(score), log_probabilities=scores, raw=f"{BEFORE_SCORE} {score}")
+
+    def _choose(self, messages: Messages, start: str, options: Sequence[str]) -> dict[str, float]:
         """Log-probability in nats of each option, after a space, as what follows `start` in the assistant's turn.
 
         Right padding needs no mask: no token looks ahead. Raises ValueError for a prompt beyond the context, and for
@@ -279,7 +238,16 @@ class EndpointJudge:
             served_by=second.served_by,
         )  # fmt: skip
 
-    def _ask(self, messages: list[dict[str, str]], options: Collection[str]) -> Verdict:
+    def rate(self, messages: Messages) -> Rating:
+        """Ask once. Never raises for what a server does."""
+        try:
+            said = self._ask(messages, SCORES)
+        except EndpointError as error:
+            return Rating(status="failed", reason=str(error))
+        rating = parse_rating(said.raw)
+        return replace(rating, log_probabilities=said.log_probabilities, served_by=said.served_by)
+
+    def _ask(self, messages: Messages, options: Collection[str]) -> Verdict:
         """What can be read out of one reply. Raises EndpointError after the last try."""
         if self._failed_on_end >= OUTAGE:
             raise EndpointError(f"not asked: {OUTAGE} questions before it failed on end", passing=True)
@@ -300,7 +268,7 @@ class EndpointJudge:
         self._failed_on_end += 1
         raise EndpointError(f"{reason} ({self.retries + 1} tries)", passing=True)
 
-    def _ask_plainly(self, messages: list[dict[str, str]], options: Collection[str]) -> Verdict:
+    def _ask_plainly(self, messages: Messages, options: Collection[str]) -> Verdict:
         """Ask without log-probabilities, which not every server knows; from then on, where that was the trouble."""
         self._wants_log_probabilities = False
         try:
@@ -309,7 +277,7 @@ class EndpointJudge:
             self._wants_log_probabilities = error.status == 400
             raise
 
-    def _post(self, messages: list[dict[str, str]]) -> bytes:
+    def _post(self, messages: Messages) -> bytes:
         """The body of a reply. Raises EndpointError."""
         asked: dict[str, Any] = {
             "model": self.model, "messages": messages, "temperature": 0, "max_tokens": MAX_TOKENS,

@@ -54,7 +54,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file():
         raise ResumeError(f"expected the folder of a run with run.json, found none in '{folder}'.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    run = json.loads(path.read_text(encoding="utf-8"))
+    if run["benchmark"] == "retrieval":
+        raise ResumeError(f"{folder} holds a retrieval run: it has ranks, and no answers to merge or compare.")
+    return run
 
 
 def _join_watched(folders: Sequence[Path], output: Path) -> None:

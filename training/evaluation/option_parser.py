@@ -23,7 +23,12 @@ STARTS = r"(?:^|[.,;:!?\n]| -)\s*"
 REACH = 120
 
 LABEL = r"(?:options?|choices?)"
-NOUN = r"\b(?<!each )(?<!every )(?:option|choice|answer|ans|guess|pick|selection|decision|correct(?: one)?|best one)\b"
+CAPTION = r"(?:captions?|sentences?)"
+"""Labels that are everyday words as well, so that an article may follow: "the caption a man walks"."""
+NOUN = (
+    r"\b(?<!each )(?<!every )(?:option|choice|answer|ans|guess|pick|selection|decision|correct(?: one)?|best one"
+    r"|(?:best|better) (?:caption|sentence))\b"
+)
 IS = r"(?:\b(?:is|be|was)\b|[:=])"
 CHOOSE = (
     r"(?:choose|chose|pick|select|say|guess|conclude|answer with|vote for|opt for|settle on|lean(?:ing)? towards?"
@@ -74,16 +79,20 @@ FOLLOWS = (
     r"(?:is|are|was|does|do|did|has|would|could|should|(?:can|will|must|may|might) (?:be|not)|seems|looks|appears"
     r"|because|since|as|and|or|nor|but|if|unless|although|though|which|that|when|where|instead|rather than|than|over"
     r"|out|to|vs|versus|from|for|in|on|at|with|all|both|the|it|he|she|they|we|I|this|these|fits|matches|describes"
-    r"|best \w+s)"
+    r"|captures|conveys|provides|reflects|represents|best \w+s|better (?:captures|describes|fits|matches))"
 )
 AFTER_LETTER = re.compile(
     r"\s*(?:$|[\n,;:!?&⟦]|/ ?[A-Za-z]\b|=(?! ?[\d.])|\.(?!\w)|[)\]](?!\w)|[(\[][^)\]]*[)\]](?! ?\w)|(?<=\s)-\s"
     rf"|(?: A)+ ?(?:$|[.,\n])| an? ⟪|{FOLLOWS}\b(?![-']))",
     re.I,
 )
-AFTER_OTHER_LETTER = re.compile(r" ?[⟪(\[]| [A-Z](?![\w'+#.-])")  # than A: an article comes before the text "man", too
+# Than A: an article comes before the text "man" and before "match", too.
+AFTER_OTHER_LETTER = re.compile(r" ?[⟪(\[]| [A-Z](?![\w'+#.-])| (?:fit|match|apply)\b")
 AFTER_I = re.compile(r"\s*(?:$|[.:)\]])")
-ANNOUNCED = rf"(?:^|\n)[-\s]*(?:the letter|letter)?|(?<!\w)[(\[]|{NOUN}(?: -)?|{NOUN}{SENTENCE}{IS}|\b{CHOOSE}"
+ANNOUNCED = (
+    rf"(?:^|\n)[-\s]*(?:the letter|letter)?|(?<!\w)[(\[]|{NOUN}(?: -)?|{NOUN}{SENTENCE}{IS}|\b{CHOOSE}"
+    rf"|\b{CAPTION}(?: is|:)?"
+)
 BEFORE_SMALL = re.compile(rf"(?:{ANNOUNCED})(?: (?:the )?letter)?[\s(\[]*$", re.I)
 BEFORE_CAPITAL = re.compile(
     rf"(?:{ANNOUNCED}|(?<![\s(][A-Z])(?:[,;:!?=]|\.\s)|\.\.\s?|\s-\s|{MARK}[\s)\]]*(?:,?\s?{AND})?|{SO}|\b\w+ly"
@@ -93,6 +102,7 @@ BEFORE_CAPITAL = re.compile(
     re.I,
 )
 LABELLED = re.compile(rf"\b{LABEL}\s*$", re.I)
+CAPTIONED = re.compile(rf"\b{CAPTION}\s*$", re.I)
 NUMBERED = re.compile(
     rf"\bthe (?!best|last|most|worst)(\w+(?:st|nd|rd|th)) (?:option|choice|answer)\b(?={AFTER_LETTER.pattern})"
     r"|\b(?:option|choice)\s?:?\s?(?:number )?(\w+)"
@@ -102,7 +112,8 @@ NUMBERED = re.compile(
 
 # 3. Marks that belong together: "(B)", "option B", "B. A cat", "A cat (B)", "A or B".
 WRAPPING = re.compile(
-    rf"\b{LABEL}\s+(?=[(\[]?\s?{MARK})|[(\[]\s?(?={MARK})|(?<=[⟧⟫])\s?[)\]]|(?<=⟧) (?:{LABEL}|answer)\b(?! ?[:=])",
+    rf"\b(?:{LABEL}|{CAPTION})\s+(?=[(\[]?\s?{MARK})|[(\[]\s?(?={MARK})|(?<=[⟧⟫])\s?[)\]]"
+    rf"|(?<=⟧) (?:{LABEL}|answer)\b(?! ?[:=])",
     re.I,
 )
 LABEL_AND_TEXT = re.compile(
@@ -274,7 +285,7 @@ def is_option_letter(before: str, letter: str, text: str, end: int) -> bool:
     """Whether a single letter of the text, which stands after `before` and ends at `end`, can be an option's."""
     if letter in "Ii":  # else it is the pronoun
         return stands_behind(BEFORE_SMALL, before) and AFTER_I.match(text, end) is not None
-    if letter.isupper() and stands_behind(LABELLED, before):
+    if letter.isupper() and (stands_behind(LABELLED, before) or (letter != "A" and stands_behind(CAPTIONED, before))):
         return True
     before_allows = stands_behind(BEFORE_CAPITAL if letter.isupper() else BEFORE_SMALL, before)
     after_allows = AFTER_LETTER.match(text, end) or (letter not in "Aa" and AFTER_OTHER_LETTER.match(text, end))

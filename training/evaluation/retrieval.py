@@ -4,10 +4,13 @@ Only the encoder is asked. Every video and every different caption is encoded on
 Axes: A texts, B videos, T frames, E joint space.
 """
 
+import hashlib
 import json
 import logging
+import platform
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +31,13 @@ from encoder.checkpoints import CONFIG_FILE, load_encoder, read_encoder_config
 from encoder.model import MugSTAN, VideoFeatures
 from encoder.mug import MODES
 from encoder.presets import ENCODERS, create_encoder
+from encoder.provenance import git_commit, versions
 from encoder.video import VideoError, read_frames
 from training.data.retrieval import CaptionedVideo, read_retrieval
-from training.evaluation.answers import replace
+from training.evaluation.answers import INFORMATIVE, ResumeError, replace
 from training.evaluation.chunked_similarity import similarity
 from training.evaluation.retrieval_metrics import DirectionSummary, dual_softmax, ranks, summarise_ranks
+from training.evaluation.run import RECORDED
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +60,7 @@ class RetrievalConfig:
     model: str = "mini"
     """Name of a chat model or of an encoder, or the folder of a checkpoint of either."""
     output: Path
-    """Folder of ranks.jsonl and summary.json."""
+    """Folder of run.json, ranks.jsonl and summary.json."""
     mode: str | None = None
     """Similarity: one of encoder.mug.MODES, None for the one that the checkpoint names as its retrieval_mode."""
     dual_softmax: bool = False
@@ -96,6 +101,18 @@ class Retriever:
     retrieval_mode: str
     dtype: torch.dtype = torch.float32
     """Of the matrix products on frames; captions are read in fp32, as in training."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and numbers of all weights of the encoder."""
+        digest = hashlib.sha256()
+        for name, weights in sorted(self.encoder.state_dict().items()):
+            digest.update(f"{name}|{weights.dtype}|{tuple(weights.shape)}|".encode())
+            digest.update(weights.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def precision(self) -> str:
+        """Device and dtype, in words."""
+        return f"{next(self.encoder.parameters()).device}, encoder {self.dtype}"
 
     @torch.inference_mode()
     def watch(self, path: Path) -> Tensor:
@@ -205,16 +222,19 @@ def caption_tokenizer(encoder: MugSTAN) -> Callable[..., Any]:
 
 
 def run(config: RetrievalConfig, *, load: Callable[[str], Retriever] = load_retriever) -> RetrievalSummary:
-    """Rank every video for every caption and every caption for every video; write ranks.jsonl and summary.json.
+    """Rank every video for every caption and every caption for every video; write run.json, ranks.jsonl, summary.json.
 
     A video that cannot be read is never compared. It fails, and counts: its captions get rank B + 1 and itself rank
     A + 1, of all B videos and A captions in the file, and both are misses at every K even where K is larger. Beside it,
     the other captions choose among the videos that could be read, and the other videos among all captions.
-    Raises DataError for unusable data and EncoderError for an unusable model; nothing is written then.
+    The same run in the same folder is computed anew. Raises DataError for unusable data, EncoderError for an unusable
+    model and ResumeError where the folder holds another run; nothing is written then.
     """
     videos = read_retrieval(config.data)
     retriever = load(config.model)
     mode = config.mode or retriever.retrieval_mode
+    settings = manifest(config, videos, retriever, mode)
+    check_folder(config.output, settings)
     frames: dict[int, Tensor] = {}
     reasons: dict[int, str] = {}
     for index, video in enumerate(tqdm(videos, desc="retrieval", unit="video", dynamic_ncols=True)):
@@ -237,8 +257,46 @@ def run(config: RetrievalConfig, *, load: Callable[[str], Retriever] = load_retr
         ),
         n=len(videos), failed=len(reasons), mode=mode, dual_softmax=config.dual_softmax,
     )  # fmt: skip
-    _write(config.output, _rows(videos, by_text, by_video, reasons), summary)
+    _write(config.output, settings | _notes(retriever), _rows(videos, by_text, by_video, reasons), summary)
     return summary
+
+
+def manifest(
+    config: RetrievalConfig, videos: Sequence[CaptionedVideo], retriever: Retriever, mode: str
+) -> dict[str, Any]:
+    """What a run is made of, for run.json: a run in the same folder must agree in all but names and places."""
+    said = json.dumps([[video.video, *video.captions] for video in videos])
+    return {
+        "benchmark": "retrieval", "data": str(config.data.resolve()),
+        "data_sha256": hashlib.sha256(said.encode()).hexdigest(), "model": config.model,
+        "model_sha256": retriever.fingerprint(), "mode": mode, "dual_softmax": config.dual_softmax,
+        "num_frames": retriever.num_frames, "seed": config.seed,
+    }  # fmt: skip
+
+
+def _notes(retriever: Retriever) -> dict[str, Any]:
+    """What run.json also says: how and where it was computed."""
+    return {
+        "command": sys.argv[1:], "git_commit": git_commit(), "precision": retriever.precision(),
+        "python": platform.python_version(), "machine": platform.machine(), "versions": versions(RECORDED),
+    }  # fmt: skip
+
+
+def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise ResumeError where the folder holds results of anything but the same run: they would be lost."""
+    path = folder / "run.json"
+    if not path.exists():
+        if found := [name for name in ("answers.jsonl", "summary.json") if (folder / name).exists()]:
+            raise ResumeError(f"{folder} has {found[0]} but no run.json that says of what. Choose another --output.")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    different = [
+        f"{key} was {before.get(key)!r}, is {value!r}"
+        for key, value in settings.items()
+        if key not in INFORMATIVE and before.get(key) != value
+    ]
+    if different:
+        raise ResumeError(f"{folder} holds another run: {'; '.join(different)}. Choose another --output.")
 
 
 def _both_ranks(
@@ -293,10 +351,11 @@ def _rows(
     ]
 
 
-def _write(folder: Path, rows: list[dict[str, Any]], summary: RetrievalSummary) -> None:
-    """The old summary goes first: at no moment does one stand beside the ranks of another run."""
+def _write(folder: Path, run_json: dict[str, Any], rows: list[dict[str, Any]], summary: RetrievalSummary) -> None:
+    """The old summary goes first: at no moment does one stand beside the ranks of another start."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").unlink(missing_ok=True)
+    replace(folder / "run.json", json.dumps(run_json, indent=2) + "\n")
     replace(folder / "ranks.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     replace(folder / "summary.json", json.dumps(summary.row(), indent=2) + "\n")
 

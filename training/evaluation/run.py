@@ -4,11 +4,9 @@ import hashlib
 import json
 import logging
 import platform
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,10 @@ import torch
 from tqdm import tqdm
 
 from bridge.generate import UnanswerableError
-from encoder.video import VideoError, VideoFrames
-from training.data.items import Item
+from encoder.provenance import git_commit, versions
+from encoder.video import VideoError
+from training.data.benchmarks.subtitles import on_screen
+from training.data.items import Item, TimedLine
 from training.data.jsonl import DataError
 from training.evaluation.answers import Answer, AnswerLog
 from training.evaluation.answers import replace as write_whole
@@ -32,6 +32,7 @@ from training.evaluation.watched import WatchLog
 log = logging.getLogger(__name__)
 
 RECORDED = ("torch", "transformers", "peft", "decord", "av")
+"""Packages whose versions are noted down."""
 Task = tuple[str, Item, Showing]
 FAILURES = (VideoError, AnswerError, UnanswerableError, torch.OutOfMemoryError)
 """What costs an item its answer and not the run its end."""
@@ -79,7 +80,8 @@ def run(benchmark: Benchmark, config: RunConfig, *, load: Callable[[str], Scorer
         tasks = [(control, item, shown[control][item.id]) for control in config.controls for item in mine]
         todo = [task for task in tasks if (task[0], task[1].id) not in answers.done]
         with tqdm(total=len(tasks), initial=len(tasks) - len(todo), unit="answer", desc=benchmark.name) as bar:
-            for answer in answer_all(scorer, exam, todo, root, watched, seed=config.seed):
+            lines = {item.video: item.timed_context for item in items}
+            for answer in answer_all(scorer, exam, todo, root, watched, lines, seed=config.seed):
                 answers.add(answer)
                 bar.update()
         return write_report(config.output, mine, answers.done, exam, of=items, seed=config.seed)
@@ -105,10 +107,20 @@ def write_report(
 
 
 def answer_all(
-    scorer: Scorer, exam: Exam, tasks: Iterable[Task], root: Path, watched: WatchLog, *, seed: int
+    scorer: Scorer,
+    exam: Exam,
+    tasks: Iterable[Task],
+    root: Path,
+    watched: WatchLog,
+    lines: Mapping[str, Sequence[TimedLine]],
+    *,
+    seed: int,
 ) -> Iterator[Answer]:
     """The answers, all tasks about one video together: it is read once, encoded once for each way to show it, and
-    what the LLM has read of it serves all its questions."""
+    what the LLM has read of it serves all its questions.
+
+    `lines` of a video, such as subtitles, are read beside the questions as far as they stand on the frames shown.
+    """
     by_part: dict[tuple[str, float | None, float | None], list[Task]] = {}
     for task in tasks:
         showing = task[2]
@@ -131,18 +143,16 @@ def answer_all(
             ways.setdefault(task[2], []).append(task)
         for showing, those in ways.items():
             try:
-                seen = _watch(scorer, showing, path, frames, watched, seed=seed)
+                pixels, times = (arranged(x, showing.frames, seed=seed) for x in (frames.pixels, frames.times))
+                watched.add(showing, path, pixels, times)
+                seen = scorer.watch(pixels, branch=showing.branch)
             except FAILURES as error:
                 log.warning("%s cannot be watched, %d answers fail: %s", path, len(those), error)
                 yield from (_failed(exam, task, str(error)) for task in those)
                 continue
+            words = on_screen(lines[first.video], times.tolist())
+            those = [(control, replace(item, context=words) if words else item, s) for control, item, s in those]
             yield from (_answer(exam, task, seen, seed=seed) for task in those)
-
-
-def _watch(scorer: Scorer, showing: Showing, path: Path, frames: VideoFrames, watched: WatchLog, *, seed: int) -> Seen:
-    pixels, times = (arranged(part, showing.frames, seed=seed) for part in (frames.pixels, frames.times))
-    watched.add(showing, path, pixels, times)
-    return scorer.watch(pixels, branch=showing.branch)
 
 
 def _answer(exam: Exam, task: Task, seen: Seen, *, seed: int) -> Answer:
@@ -199,29 +209,13 @@ def manifest(
 def session(config: RunConfig, scorer: Scorer) -> dict[str, Any]:
     """What one start of a run notes down."""
     return {
-        "command": sys.argv[1:], "controls": list(config.controls), "git_commit": _git_commit(),
+        "command": sys.argv[1:], "controls": list(config.controls), "git_commit": git_commit(),
         "precision": scorer.precision(), "python": platform.python_version(), "machine": platform.machine(),
-        "versions": {name: _version(name) for name in RECORDED},
+        "versions": versions(RECORDED),
     }  # fmt: skip
 
 
 def items_hash(items: Sequence[Item]) -> str:
     """SHA-256 of everything that is asked and counts as right."""
-    text = "\n".join(json.dumps(asdict(item), sort_keys=True) for item in items)
+    text = "\n".join(json.dumps(vars(item), sort_keys=True) for item in items)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except ImportError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """The commit of this repository, "-dirty" where files differ from it; None outside of git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -7,6 +7,7 @@ import pytest
 
 from training.data.benchmarks.ours import read_choices, read_descriptions, read_open
 from training.data.jsonl import DataError
+from training.evaluation.controls import derange
 
 ROWS = [
     {
@@ -18,6 +19,8 @@ ROWS = [
     }
     for i in range(2)
 ]
+
+SPELLINGS = ("clips/a.mp4", "./clips/a.mp4", "clips//a.mp4", "clips/./a.mp4")
 
 
 def write(tmp_path: Path, rows: list[dict]) -> Path:
@@ -43,6 +46,22 @@ def test_bad_rows_name_file_and_line(tmp_path: Path, change: dict, message: str)
     data = write(tmp_path, [ROWS[0], ROWS[1] | change])
     with pytest.raises(DataError, match=rf"questions\.jsonl:2: .*{message}"):
         read_choices(data)
+
+
+def test_two_spellings_of_one_file_are_one_video(tmp_path: Path) -> None:
+    """Else it would be shown as its own wrong video, and its questions would count as independent."""
+    rows = [ROWS[0], ROWS[1] | {"video": "./a.mp4"}, ROWS[1] | {"id": "a2", "video": "clips//../a.mp4"}]
+    items = read_choices(write(tmp_path, rows))
+    assert [item.video for item in items] == ["a.mp4", "a.mp4", "clips/../a.mp4"], "what a link changes is left alone"
+    with pytest.raises(DataError, match="another one to show, got 1 distinct"):
+        derange(items[:2], seed=0)
+    answers = [{"id": str(i), "video": video, "question": "Who?", "answer": "x"} for i, video in enumerate(SPELLINGS)]
+    assert {item.video for item in read_open(write(tmp_path, answers))} == {"clips/a.mp4"}
+    keywords = {"subject": ["boy"], "action": ["run"]}
+    [item] = read_descriptions(write(tmp_path, [keywords | {"video": SPELLINGS[1]}]))
+    assert item.id == item.video == "clips/a.mp4"
+    with pytest.raises(DataError, match=r"questions\.jsonl:2: the id 'clips/a\.mp4' comes twice"):
+        read_descriptions(write(tmp_path, [keywords | {"video": video} for video in SPELLINGS]))
 
 
 def test_no_questions_and_no_file(tmp_path: Path) -> None:

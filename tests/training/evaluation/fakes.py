@@ -1,5 +1,6 @@
 """A stand-in for a chat model, for what surrounds it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from bridge.generate import OptionScores
 from encoder.video import VideoError, VideoFrames, VideoInfo
+from training.evaluation.benchmarks import benchmark_by_name
+from training.evaluation.report import Report
+from training.evaluation.run import RunConfig, run
 from training.evaluation.scorer import Seen
 
 
@@ -64,3 +68,26 @@ INFO = VideoInfo(
     duration=4, fps=1, width=8, height=8, rotation=0, codec="h264", num_frames=4, is_image=False, container="mov"
 )
 WORDS = {"a": "An apple pie.", "b": "the bread", "c": "cheese"}
+
+
+ROWS = [
+    {
+        "id": f"{name}{i}",
+        "video": f"{name}.mp4",
+        "question": f"What is shown, part {i}?",
+        "candidates": ["apple pie", "bread", "cake"],
+        "answer": answer,
+    }
+    for answer, name in enumerate("abc")
+    for i in range(2)
+]
+"""Three videos with two questions each; a FakeScorer that sees them is right about all."""
+
+
+def examine(data: Path, scorer: FakeScorer, *, name: str = "mcq", output: str = "run", **settings: object) -> Report:
+    config = RunConfig(data=data, output=data.parent / output, **settings)
+    return run(benchmark_by_name(name), config, load=lambda model: scorer)
+
+
+def rows_of(data: Path) -> list[dict]:
+    return [json.loads(line) for line in (data.parent / "run/answers.jsonl").read_text().splitlines()]

@@ -17,7 +17,6 @@ from training.data.benchmarks import mvbench, nextqa
 from training.data.benchmarks.catalogue import CATALOGUE
 from training.data.items import Item
 from training.evaluation.benchmarks import BENCHMARKS, Benchmark
-from training.evaluation.choice import question_of
 from training.evaluation.run import RunConfig, run
 from training.evaluation.scorer import Seen
 
@@ -69,7 +68,7 @@ class Knowing:
     def score(self, question: str, options: Sequence[str], seen: Seen) -> OptionScores:
         if seen.tokens is None:
             return OptionScores(log_likelihood=[-1.0] * len(options), tokens=[1] * len(options))
-        item = next(i for i in self.about_shown() if question_of(i) == question and i.candidates == tuple(options))
+        item = next(i for i in self.about_shown() if question.endswith(i.question) and i.candidates == tuple(options))
         wanted = item.answer if self.knows(item) else (item.answer + 1) % len(options)
         likely = [0.0 if i == wanted else -1.0 for i in range(len(options))]
         return OptionScores(log_likelihood=likely, tokens=[1] * len(options))

@@ -103,7 +103,10 @@ def test_where_an_option_stands_does_not_matter_to_its_words() -> None:
 
 
 @pytest.mark.parametrize("letter", "ABCDEFGHIJ")
-@pytest.mark.parametrize("form", ["({})", "{})", "Answer: {}", "Option {}", "The answer is {}.", "**{}**", "{}</s>"])
+@pytest.mark.parametrize(
+    "form",
+    ["({})", "{})", "Answer: {}", "Option {}", "Caption {}", "Sentence {}.", "The answer is {}.", "**{}**", "{}</s>"],
+)
 def test_every_letter_counts_in_both_cases_up_to_the_number_of_candidates(form: str, letter: str) -> None:
     for shown, count in itertools.product((letter, letter.lower()), range(1, 11)):
         index = ord(letter) - ord("A")
@@ -126,7 +129,7 @@ def test_every_letter_counts_in_both_cases_up_to_the_number_of_candidates(form: 
     ],
 )  # fmt: skip
 def test_a_denied_option_is_not_asserted_by_letter_or_by_words(denial: str) -> None:
-    for option in ("(B)", "option B", "the cat", "B"):
+    for option in ("(B)", "option B", "Caption B", "sentence B", "the cat", "B"):
         assert parse_option(denial.format(option), ANIMALS) is None, option
 
 
@@ -140,7 +143,7 @@ def test_a_denied_option_is_not_asserted_by_letter_or_by_words(denial: str) -> N
     ],
 )  # fmt: skip
 def test_a_statement_outweighs_what_is_merely_mentioned(choice: str) -> None:
-    for option in ("(C)", "C", "option C", "the horse"):
+    for option in ("(C)", "C", "option C", "Caption C", "the horse"):
         assert parse_option(f"There is a dog here, perhaps a bird. {choice.format(option)}.", ANIMALS) == 2, option
     assert parse_option(f"(A) begins, (B) ends. {choice.format('C')}.", ANIMALS) == 2
 

@@ -1,6 +1,6 @@
-"""The bookkeeping of a run: what is computed once, what is counted, what survives a kill.
+"""The bookkeeping of a run: what is computed once, what is counted, and what a failure costs.
 
-A stand-in scorer is enough for that; what a model makes of videos is tested in test_command.py, with mini.
+A stand-in for the model is enough for that; what a model makes of videos is tested in test_command.py, with mini.
 """
 
 import json
@@ -12,58 +12,14 @@ import torch
 from torch import Tensor
 
 from bridge.generate import OptionScores, UnanswerableError
-from tests.training.evaluation.fakes import FakeScorer
-from training.data.jsonl import DataError
-from training.evaluation.answers import ResumeError, lock
-from training.evaluation.benchmarks import benchmark_by_name
-from training.evaluation.compare import compare
+from tests.training.evaluation.fakes import ROWS, FakeScorer, examine, rows_of
+from training.data.items import Item
+from training.evaluation.benchmarks import Benchmark, choices
 from training.evaluation.controls import CONTROLS
-from training.evaluation.merge import merge
-from training.evaluation.report import Report
 from training.evaluation.run import RunConfig, UsageError, run
 from training.evaluation.scorer import Seen
 
 Write = Callable[..., Path]
-
-ROWS = [
-    {
-        "id": f"{name}{i}",
-        "video": f"{name}.mp4",
-        "question": f"What is shown, part {i}?",
-        "candidates": ["apple pie", "bread", "cake"],
-        "answer": answer,
-    }
-    for answer, name in enumerate("abc")
-    for i in range(2)
-]
-
-
-@pytest.fixture
-def fake_scorer() -> FakeScorer:
-    return FakeScorer()
-
-
-@pytest.fixture
-def write_questions(tmp_path: Path) -> Write:
-    """Write rows as questions.jsonl; by default three videos with two questions each, all of them right when seen."""
-
-    def write(rows: list[dict] | None = None) -> Path:
-        path = tmp_path / "questions.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in (ROWS if rows is None else rows)))
-        for name in "abc":
-            (tmp_path / f"{name}.mp4").write_text(name)
-        return path
-
-    return write
-
-
-def examine(data: Path, scorer: FakeScorer, *, name: str = "mcq", output: str = "run", **settings: object) -> Report:
-    config = RunConfig(data=data, output=data.parent / output, **settings)
-    return run(benchmark_by_name(name), config, load=lambda model: scorer)
-
-
-def rows_of(data: Path) -> list[dict]:
-    return [json.loads(line) for line in (data.parent / "run/answers.jsonl").read_text().splitlines()]
 
 
 def test_summary_and_rows(write_questions: Write, fake_scorer: FakeScorer) -> None:
@@ -158,155 +114,6 @@ def test_what_the_video_adds_is_no_score_without_a_video(write_questions: Write,
     assert report.summaries["no_video"]["scores"].keys() == {"length_normalised", "raw"}
 
 
-def test_a_replaced_video_is_asked_about_again(write_questions: Write) -> None:
-    data = write_questions()
-    examine(data, FakeScorer())
-    data.with_name("b.mp4").write_text("another film")
-    again = FakeScorer()
-    examine(data, again)
-    assert again.watched == ["b.mp4"]
-    assert len(again.scored) == 4, "its two questions, and those that saw it as a wrong video"
-    shown = [json.loads(line) for line in (data.parent / "run/videos.jsonl").read_text().splitlines()]
-    assert len(shown) == len({row["picture"] for row in shown}) == 3
-    untouched = FakeScorer()
-    examine(data, untouched)
-    assert untouched.watched == []
-
-
-def test_two_runs_never_write_in_one_folder(write_questions: Write, tmp_path: Path) -> None:
-    data = write_questions()
-    (tmp_path / "run").mkdir()
-    held = lock(tmp_path / "run")
-    with pytest.raises(ResumeError, match="another run is writing"):
-        examine(data, FakeScorer())
-    held.close()
-    examine(data, FakeScorer())
-
-
-def test_a_run_notes_every_start(write_questions: Write, tmp_path: Path) -> None:
-    data = write_questions()
-    examine(data, FakeScorer(), controls=("full",))
-    examine(data, FakeScorer(), controls=("no_video",))
-    manifest = json.loads((tmp_path / "run/run.json").read_text())
-    assert [start["controls"] for start in manifest["sessions"]] == [["full"], ["no_video"]]
-    assert manifest["sessions"][0]["precision"] == "pencil and paper"
-
-
-def test_more_parts_than_videos_are_refused(write_questions: Write) -> None:
-    with pytest.raises(DataError, match="at least 4 videos"):
-        examine(write_questions(), FakeScorer(), shard=(1, 4))
-
-
-def test_an_unfinished_part_is_not_merged(write_questions: Write, tmp_path: Path) -> None:
-    data = write_questions()
-    with pytest.raises(KeyboardInterrupt):
-        examine(data, FakeScorer(die_after=5))
-    with pytest.raises(ResumeError, match="are missing, the first to"):
-        merge([tmp_path / "run"], tmp_path / "whole")
-    examine(data, FakeScorer(), output="other", seed=1)
-    examine(data, FakeScorer())
-    with pytest.raises(ResumeError, match="holds another run"):
-        merge([tmp_path / "run"], tmp_path / "other")
-
-
-@pytest.mark.parametrize(
-    "row", ["3", "[]", '{"id": "a0"}', '{"id": "a0", "control": "full", "video": null, "status": "maybe"}']
-)
-def test_a_line_that_is_no_answer_is_named(write_questions: Write, tmp_path: Path, row: str) -> None:
-    data = write_questions()
-    examine(data, FakeScorer())
-    with (tmp_path / "run/answers.jsonl").open("a") as file:
-        file.write(row + "\n")
-    with pytest.raises(ResumeError, match=r"answers\.jsonl:19: not a row of answers"):
-        examine(data, FakeScorer())
-
-
-@pytest.mark.parametrize("killed_after", [0, 1, 5, 13])
-def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(
-    write_questions: Write, tmp_path: Path, killed_after: int
-) -> None:
-    data = write_questions()
-    dying = FakeScorer(die_after=killed_after)
-    with pytest.raises(KeyboardInterrupt):
-        examine(data, dying)
-    answers = data.parent / "run/answers.jsonl"
-    with answers.open("a") as file:
-        file.write('{"id": "torn')
-    rest = FakeScorer()
-    examine(data, rest)
-    assert len(dying.scored) + len(rest.scored) == 14, "nothing is scored twice"
-    resumed = sorted(map(json.dumps, rows_of(data))), (data.parent / "run/summary.json").read_text()
-    answers.unlink()
-    (data.parent / "run/run.json").unlink()
-    examine(data, FakeScorer())
-    assert resumed == (sorted(map(json.dumps, rows_of(data))), (data.parent / "run/summary.json").read_text())
-
-
-def test_a_finished_run_computes_nothing_again_but_tries_failed_items_again(
-    write_questions: Write, tmp_path: Path
-) -> None:
-    data = write_questions()
-    examine(data, FakeScorer(broken={"b.mp4"}))
-    repaired = FakeScorer()
-    report = examine(data, repaired)
-    assert repaired.watched == ["b.mp4"]
-    assert report.summaries["full"]["failed"] == 0
-    again = FakeScorer()
-    examine(data, again)
-    assert (again.watched, again.scored) == ([], [])
-    assert len(rows_of(data)) == 18
-
-
-def test_a_run_may_be_widened_by_a_control(write_questions: Write, fake_scorer: FakeScorer) -> None:
-    data = write_questions()
-    assert list(examine(data, fake_scorer, controls=("full",)).summaries) == ["full"]
-    report = examine(data, fake_scorer, controls=("wrong_video",))
-    assert list(report.summaries) == ["full", "wrong_video"]
-    assert report.gaps["wrong_video"]["accuracy"][0] == 1.0
-
-
-@pytest.mark.parametrize("change", ["model", "seed", "data"])
-def test_other_settings_are_refused_with_what_differs(write_questions: Write, change: str) -> None:
-    data = write_questions()
-    examine(data, FakeScorer())
-    if change == "data":
-        write_questions(ROWS[:-1])
-    with pytest.raises(ResumeError, match=f"{change}.* was .*, is .*Choose another --output"):
-        examine(data, FakeScorer(weights="w2" if change == "model" else "w1"), seed=7 if change == "seed" else 0)
-
-
-def test_answers_of_unknown_origin_are_refused(write_questions: Write, fake_scorer: FakeScorer) -> None:
-    data = write_questions()
-    (data.parent / "run").mkdir()
-    (data.parent / "run/answers.jsonl").write_text("{}\n")
-    with pytest.raises(ResumeError, match=r"no run\.json"):
-        examine(data, fake_scorer)
-
-
-def test_shards_merge_to_the_score_of_one_process(write_questions: Write, tmp_path: Path) -> None:
-    data = write_questions()
-    whole = examine(data, FakeScorer(broken={"b.mp4"}))
-    for count in (2, 3):
-        folders = [tmp_path / f"{i}of{count}" for i in range(1, count + 1)]
-        for i, folder in enumerate(folders, start=1):
-            examine(data, FakeScorer(broken={"b.mp4"}), output=folder.name, shard=(i, count))
-        merged = merge(folders[::-1], tmp_path / f"merged{count}")
-        assert merged == whole
-        assert (tmp_path / f"merged{count}/summary.json").read_text() == (tmp_path / "run/summary.json").read_text()
-        with pytest.raises(ResumeError, match="exactly once"):
-            merge(folders[1:], tmp_path / "incomplete")
-
-
-def test_a_run_is_recomputed_from_its_rows_alone(write_questions: Write, tmp_path: Path) -> None:
-    data = write_questions()
-    examine(data, FakeScorer(broken={"c.mp4"}))
-    assert merge([tmp_path / "run"], tmp_path / "again").summaries["full"]["failed"] == 2
-    assert (tmp_path / "again/summary.json").read_text() == (tmp_path / "run/summary.json").read_text()
-    write_questions(ROWS[:-1])
-    with pytest.raises(ResumeError, match="has changed"):
-        merge([tmp_path / "run"], tmp_path / "later")
-
-
 def test_every_control_shows_what_it_says(write_questions: Write, fake_scorer: FakeScorer) -> None:
     data = write_questions()
     examine(data, fake_scorer, controls=tuple(CONTROLS), letters=True)
@@ -394,19 +201,6 @@ def test_descriptions_are_also_held_against_the_keywords_of_other_videos(
     assert shifted["failed"] == 1
 
 
-def test_a_comparison_names_what_flipped(write_questions: Write, tmp_path: Path) -> None:
-    data = write_questions()
-    examine(data, FakeScorer(), output="good")
-    examine(data, FakeScorer(broken={"b.mp4"}, weights="w2"), output="bad")
-    [found] = compare(tmp_path / "bad", tmp_path / "good")
-    assert (found.a, found.b, found.n) == (pytest.approx(4 / 6), 1.0, 6)
-    assert found.difference == pytest.approx(2 / 6)
-    assert [(item.id, a, b) for item, a, b in found.flips] == [("b0", 0.0, 1.0), ("b1", 0.0, 1.0)]
-    assert found.p_value == 1.0, "one video says nothing"
-    with pytest.raises(ResumeError, match="lacks 6 answers under 'reversed'"):
-        compare(tmp_path / "bad", tmp_path / "good", control="reversed")
-
-
 def test_the_page_shows_frames_and_keeps_text_text(write_questions: Write, fake_scorer: FakeScorer) -> None:
     data = write_questions([ROWS[0] | {"question": "</script><b>who?"}, *ROWS[1:]])
     examine(data, fake_scorer)
@@ -417,3 +211,23 @@ def test_the_page_shows_frames_and_keeps_text_text(write_questions: Write, fake_
     assert all((data.parent / "run" / row["frames"]).exists() for row in rows if row["frames"])
     assert len([row for row in rows if row["frames"]]) == 12
     assert all(abs(sum(option["share"] for option in row["options"]) - 1) < 1e-9 for row in rows)
+
+
+def test_lines_on_screen_are_read_beside_the_video_that_is_shown(tmp_path: Path, fake_scorer: FakeScorer) -> None:
+    items = []
+    for i, name in enumerate("abc"):
+        (tmp_path / f"{name}.mp4").write_text(name)
+        lines = ((0.0, 0.5, f"{name} begins"), (2.5, 3.5, f"{name} ends"), (3.5, 9.0, "after the last frame"))
+        items.append(
+            Item(
+                id=name, video=f"{name}.mp4", question="What?", candidates=("apple", "bread", "cake"), answer=i,
+                timed_context=lines,
+            )
+        )  # fmt: skip
+    benchmark = Benchmark(name="subtitled", read=lambda path: items, exam=choices("plain"))
+    run(benchmark, RunConfig(data=tmp_path, output=tmp_path / "run"), load=lambda name: fake_scorer)
+    beside = [question for question, with_video in fake_scorer.scored if with_video]
+    assert beside == [f"{name} begins\n{name} ends\nWhat?" for name in "abc" for _ in range(2)], (
+        "its own and as a wrong one"
+    )
+    assert [question for question, with_video in fake_scorer.scored if not with_video] == ["What?"]

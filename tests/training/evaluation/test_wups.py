@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from training.evaluation import wups as module
+from training.evaluation.answers import Answer
+from training.evaluation.benchmarks import benchmark_by_name
 from training.evaluation.text_scores import synonym
 from training.evaluation.wups import HOW_TO_INSTALL, STOP_WORDS, WordNet, installed_wordnet, word_similarity, wups
 
+MINIATURE = Path(__file__).parents[1] / "data/benchmarks/nextqa/open"
 LICENCE = "  1 This is a stand-in for the licence, indented as in the real files.  \n"
 NOUNS = [
     # offset, lexicographer file, words, offset of the hypernym
@@ -174,6 +177,31 @@ def test_without_wordnet_there_is_no_score_and_a_word_on_how_to_get_one(
 def test_wordnet_is_found_where_its_own_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WNSEARCHDIR", str(write_wordnet(tmp_path / "wordnet")))
     assert wups("cat", ["dog"], alpha=0.0) == pytest.approx(4 / 6)
+
+
+# A prediction to each question of the miniature (answers: "jump over" or "leap"; "no"; "ran, then stopped" or "took a
+# run"), and its score at alpha 0 and at 0.9. The second question is one of yes or no: all or nothing.
+OPEN_QUESTIONS = [
+    ("he leaps", 1.0, 1.0), ("No.", 1.0, 1.0), ("the boy ran", 1.0, 1.0),
+    ("he ran", 2 / 6, 0.1 * 2 / 6), ("not", 0.0, 0.0), ("a cat", 2 / 7, 0.1 * 2 / 7),
+    ("blorp", 0.0, 0.0), ("no, a bird", 0.0, 0.0), ("jumps", 2 / 6, 0.1 * 2 / 6),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("said", [OPEN_QUESTIONS[:3], OPEN_QUESTIONS[3:6], OPEN_QUESTIONS[6:]])
+def test_nextqa_gives_both_scores_of_its_miniature(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: list[tuple[str, float, float]]
+) -> None:
+    monkeypatch.setenv("WNSEARCHDIR", str(write_wordnet(tmp_path / "wordnet")))
+    benchmark = benchmark_by_name("nextqa_oe")
+    exam = benchmark.exam(None, False)
+    items = benchmark.read(MINIATURE)
+    assert [item.groups["type"] for item in items] == ["CH", "DB", "TP"]
+    for item, (prediction, at_0, at_09) in zip(items, said, strict=True):
+        answer = Answer(id=item.id, control="full", video=item.video, values={"prediction": prediction}, status="ok")
+        scores = exam.score(item, answer)
+        assert (scores["WUPS@0"], scores["WUPS@0.9"]) == pytest.approx((at_0, at_09)), prediction
 
 
 def test_synonyms_share_a_first_sense(small: WordNet) -> None:

@@ -60,7 +60,7 @@ CATALOGUE = {
         licence="academic research only",
     ),
     "video_mme_subtitles": Entry(
-        measures="the same with its subtitles to read",
+        measures="the same with the subtitles to read that are on screen in the frames",
         questions="2,700 about 900 videos",
         files=("videomme/test-00000-of-00001.parquet or test.jsonl", "data/{videoID}.mp4", "subtitles/{videoID}.srt"),
         source="https://huggingface.co/datasets/lmms-lab/Video-MME",
@@ -69,14 +69,19 @@ CATALOGUE = {
     "nextqa_mc": Entry(
         measures="causal, temporal and descriptive questions about daily life; five options",
         questions="8,564 (test), 4,996 (val)",
-        files=("test.csv or val.csv", "map_vid_vidorID.json", "NExTVideo/"),
+        files=("test.csv, or val.csv where it is alone", "map_vid_vidorID.json", "NExTVideo/"),
         source="https://github.com/doc-doc/NExT-QA",
         licence="MIT for the questions; videos of VidOR: see its owners",
     ),
     "nextqa_oe": Entry(
         measures="the same as open questions, scored by WUPS",
         questions="9,178 (test), 5,343 (val)",
-        files=("test.csv or val.csv", "add_reference_answer_test.json", "map_vid_vidorID.json", "NExTVideo/"),
+        files=(
+            "test.csv, or val.csv where it is alone",
+            "add_reference_answer_{split}.json",
+            "map_vid_vidorID.json",
+            "NExTVideo/",
+        ),
         source="https://github.com/doc-doc/NExT-OE",
     ),
     "activitynet_qa": Entry(
@@ -126,7 +131,8 @@ CATALOGUE = {
     ),
     "tempcompass": Entry(
         measures="action, direction, speed, order and change, with videos that differ in nothing else",
-        questions="7,540: multi-choice 1,580, yes_no 2,453, caption_matching 1,503, captioning 2,004",
+        questions="5,536: multi-choice 1,580, yes_no 2,453, caption_matching 1,503; not its 2,004 captions, which need "
+        "a judge",
         files=("questions/{task}.json", "videos/{video}.mp4"),
         source="https://github.com/llyx97/TempCompass",
     ),

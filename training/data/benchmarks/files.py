@@ -1,6 +1,6 @@
 """Annotation files as their owners publish them: rows with the place they stand at, and the media they name.
 
-Every error is a DataError that starts with path:row, where a row is a line, or a number in a JSON list.
+Every error is a DataError that starts with path:line. A row of JSON says its number, too: some lists are one long line.
 """
 
 import csv
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from training.data.jsonl import DataError
+from training.data.jsonl import DataError, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,20 @@ def read_text(path: Path) -> str:
 
 def read_object(path: Path) -> dict[str, object]:
     """A JSON file that holds one object, in the order of the file."""
-    value = _loads(path, read_text(path), 1)
+    text = read_text(path)
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            double = next(key for key in keys if keys.count(key) > 1)
+            raise DataError(f"{path}:1: the key '{double}' comes twice in one object.")
+        return dict(pairs)
+
+    try:
+        value = json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        line = text.split("\n")[error.lineno - 1]
+        raise DataError(f"{path}:{error.lineno}: expected JSON ({error.msg}): {line[:80]}") from error
     if not isinstance(value, dict) or not value:
         raise DataError(f"{path}:1: expected a JSON object with at least one key, got {str(value)[:80]}")
     return value
@@ -121,19 +134,12 @@ def read_object(path: Path) -> dict[str, object]:
 
 def json_rows(path: Path, needed: Collection[str], known: Collection[str] = ()) -> list[Row]:
     """Rows of a JSON list or of JSONL, whichever the content is. `needed` keys must be there, `known` ones may."""
-    text = read_text(path)
-    if text.lstrip().startswith("["):
-        values = list(enumerate(_loads(path, text, 1), start=1))
-    else:
-        # Not splitlines(): it also cuts at characters that stand unescaped in JSON texts.
-        lines = enumerate(text.split("\n"), start=1)
-        values = [(number, _loads(path, line, number)) for number, line in lines if line.strip()]
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
     rows, told = [], False
-    for number, value in values:
-        if not isinstance(value, dict):
-            raise DataError(f"{path}:{number}: expected a JSON object, got {type(value).__name__}: {str(value)[:80]}")
-        rows.append(Row(f"{path}:{number}", value))
-        told = check_keys(rows[-1].where, value, needed, known, told=told)
+    for number, (line, cells) in enumerate(read_rows(path), start=1):
+        rows.append(Row(f"{path}:{line}: row {number}", cells))
+        told = check_keys(rows[-1].where, cells, needed, known, told=told)
     return rows
 
 
@@ -165,21 +171,6 @@ def by_id(rows: Iterable[Row], *keys: str) -> dict[str, Row]:
             raise DataError(f"{row.where}: the id '{name}' comes twice, first in {found[name].where}.")
         found[name] = row
     return found
-
-
-def _loads(path: Path, text: str, line: int) -> object:
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) < len(keys):
-            double = next(key for key in keys if keys.count(key) > 1)
-            raise DataError(f"{path}:{line}: the key '{double}' comes twice in one object.")
-        return dict(pairs)
-
-    try:
-        return json.loads(text, object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        at = text.split("\n")[error.lineno - 1]
-        raise DataError(f"{path}:{line + error.lineno - 1}: expected JSON ({error.msg}): {at[:80]}") from error
 
 
 def check_keys(

@@ -3,17 +3,18 @@
 Multiple choice from github.com/doc-doc/NExT-QA, open questions from github.com/doc-doc/NExT-OE; their tables have the
 same names, so each needs a root of its own:
 
-    {split}.csv                            video,frame_count,width,height,question,answer,qid,type[,a0,a1,a2,a3,a4]
+    test.csv or val.csv                    video,frame_count,width,height,question,answer,qid,type[,a0,a1,a2,a3,a4]
     map_vid_vidorID.json                   {video: "1150/6233408665"}; without it files are named by `video`
     add_reference_answer_{split}.json      {video: {qid: answer}}, second answers to open questions; may be absent
     NExTVideo/ or videos/                  {mapped name}.mp4 or {video}.mp4
 
-`answer` is the index of the option in the one table and text in the other. `qid` is unique within a video only.
+Where both tables are there, test.csv is read. `answer` is the index of the option in the one kind and text in the
+other. `qid` is unique within a video only.
 """
 
 from pathlib import Path
 
-from training.data.benchmarks.files import VIDEO_SUFFIXES, Row, find_medium, read_object, table_rows
+from training.data.benchmarks.files import VIDEO_SUFFIXES, Row, find_file, find_medium, read_object, table_rows
 from training.data.items import Item, unique
 from training.data.jsonl import DataError
 
@@ -22,16 +23,20 @@ NEEDED = ("video", "question", "answer", "qid", "type")
 KNOWN = ("frame_count", "width", "height", "additional_ref_answer")
 FAMILIES = {"C": "causal", "T": "temporal", "D": "descriptive"}
 """By the first letter of a type: CW CH, TN TC TP, DC DL DO DB."""
+SPLITS = ("test", "val")
 
 
-def read(root: Path, *, open_ended: bool = False, split: str = "test") -> list[Item]:
-    """Questions of a split; the id is video_qid. Raises DataError, also when the table is the one of the other kind."""
-    path = root / f"{split}.csv"
+def read(root: Path, *, open_ended: bool = False, split: str | None = None) -> list[Item]:
+    """Questions of a split, by default of the first of SPLITS whose table is there; the id is video_qid.
+
+    Raises DataError, also when the table is the one of the other kind.
+    """
+    path = find_file(root, *(f"{name}.csv" for name in ([split] if split else SPLITS)))
     rows = table_rows(path, NEEDED if open_ended else (*NEEDED, *OPTIONS), (*KNOWN, *OPTIONS))
     if open_ended and rows and OPTIONS[0] in rows[0].cells:
         raise DataError(f"{path}:1: expected the table of open questions, got columns {', '.join(OPTIONS)}.")
     mapping = _mapping(root)
-    others = _second_answers(root / f"add_reference_answer_{split}.json") if open_ended else {}
+    others = _second_answers(root / f"add_reference_answer_{path.stem}.json") if open_ended else {}
     return unique([_item(root, row, mapping, others, open_ended=open_ended) for row in rows], path)
 
 

@@ -1,14 +1,14 @@
 """Anybody's questions, in JSONL: multiple choice, open questions, and keywords of free descriptions.
 
-Videos are relative to the file. Every reader raises DataError with file and line.
+Videos are relative to the file; ./a.mp4 and a.mp4 are one. Every reader raises DataError with file and line.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from training.data.items import Item, unique
+from training.data.items import Item
 from training.data.jsonl import DataError, read_rows
 from training.data.questions import CAPTION_QUESTIONS
 
@@ -51,12 +51,14 @@ def _read(
         for key in keys & {"id", "video", "question"}:
             if not isinstance(row[key], str) or not row[key]:
                 raise DataError(f"{where}: expected text in '{key}', got {row[key]!r}.")
-        item = parse(where, row)
+        item = parse(where, row | {"video": PurePath(row["video"]).as_posix()})
         if item.id in seen:
             raise DataError(f"{where}: the id '{item.id}' comes twice.")
         seen.add(item.id)
         items.append(item)
-    return unique(items, path)
+    if not items:
+        raise DataError(f"{path}: expected at least one question, got none.")
+    return items
 
 
 def _choice(where: str, row: dict) -> Item:

@@ -1,8 +1,9 @@
 """SubRip subtitles (.srt): what is said in a video and when."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from training.data.benchmarks.files import read_text
 from training.data.jsonl import DataError
@@ -13,9 +14,8 @@ MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 """<font color="white"> and {\\an8}: how a player should draw the words."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subtitle:
-    """Words on one line, shown from `start` to `end` seconds."""
+class Subtitle(NamedTuple):
+    """Words on one line, shown from `start` to before `end` seconds."""
 
     start: float
     end: float
@@ -41,6 +41,15 @@ def read_subtitles(path: Path) -> list[Subtitle]:
         raise DataError(f"{path}:1: expected subtitles with times (00:00:01,000 --> 00:00:02,000), got {text[:80]!r}")
     spoken = [Subtitle(start=start, end=end, text=_words(lines)) for start, end, lines in blocks]
     return [subtitle for subtitle in spoken if subtitle.text]
+
+
+def on_screen(lines: Iterable[tuple[float, float, str]], times: Sequence[float]) -> str:
+    """The words of the lines (start, end, words) that are shown at one of the times, in their order, a line each.
+
+    >>> on_screen([(0, 2, "Look,"), (2, 4, "a jar."), (7, 8, "Bye.")], [1.0, 2.0, 3.0])
+    'Look,\\na jar.'
+    """
+    return "\n".join(words for start, end, words in lines if any(start <= time < end for time in times))
 
 
 def _seconds(hours: str, minutes: str, seconds: str, fraction: str) -> float:

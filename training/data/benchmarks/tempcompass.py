@@ -8,8 +8,9 @@ From github.com/llyx97/TempCompass; the question files lie in questions/ or in t
     captioning.json           the same; the answer is that of a multiple-choice question
     videos/                   {video}.mp4
 
-A caption is judged by whether somebody who knows only the caption answers the first multiple-choice question of its
-video and dim, which is the item "multi-choice/{video}/{dim}/0".
+Their owners have a caption judged by whether a language model that knows only the caption answers the first
+multiple-choice question of its video and dim, which is the item "multi-choice/{video}/{dim}/0". No caption equals that
+answer, and no rule stands in for the judge, so captions are read where they are asked for and are no part of the score.
 """
 
 import logging
@@ -23,13 +24,14 @@ from training.data.jsonl import DataError
 
 log = logging.getLogger(__name__)
 
-TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
+SCORED = ("multi-choice", "yes_no", "caption_matching")
+"""The tasks that are right or wrong without a judge. The fourth is "captioning"."""
 YES_NO = ("yes", "no")
 OPTION = re.compile(r"(?P<mark>[A-Z])\.\s*(?P<words>\S.*)")
 CAPTION = re.compile(r"(?P<mark>(?:Caption|Sentence|Option) \w+):\s*(?P<words>\S.*)")
 
 
-def read(root: Path, tasks: Sequence[str] = TASKS) -> list[Item]:
+def read(root: Path, tasks: Sequence[str] = SCORED) -> list[Item]:
     """Questions of the given tasks; ids are task/video/dim/number, groups {"task", "dim"}. Raises DataError."""
     items = []
     for task in tasks:

@@ -9,14 +9,14 @@ From huggingface.co/datasets/lmms-lab/Video-MME; the first of these that is ther
     subtitles/ or subtitle/     {videoID}.srt, for 744 of the videos
 
 `video_id` is a running number, `videoID` the name of the file. Their owners give a model only the subtitles that are on
-screen in the frames it sees; `read` gives all of them, and `read_subtitles` says when each is shown.
+screen in the frames it sees. So `read` gives them with their times: those of an hour would fill a model's context.
 """
 
 import string
 from pathlib import Path
 
 from training.data.benchmarks.files import VIDEO_SUFFIXES, Row, check_keys, find_file, find_medium, json_rows
-from training.data.benchmarks.subtitles import read_subtitles
+from training.data.benchmarks.subtitles import Subtitle, read_subtitles
 from training.data.items import Item, unique
 from training.data.jsonl import DataError
 
@@ -28,23 +28,23 @@ KNOWN = ("video_id", "url")
 
 
 def read(root: Path, *, subtitles: bool = False) -> list[Item]:
-    """All questions. `subtitles` puts what is said in the video into `context`, empty where there is no .srt file.
+    """All questions. `subtitles` puts what is said and when into `timed_context`, empty where there is no .srt file.
 
     Raises DataError, also when a parquet file cannot be read for want of pyarrow.
     """
     path = find_file(root, *FILES)
     rows = _parquet_rows(path) if path.suffix == ".parquet" else json_rows(path, NEEDED, KNOWN)
-    spoken: dict[str, str] = {}
+    spoken: dict[str, tuple[Subtitle, ...]] = {}
     items = []
     for row in rows:
         name = row.name("videoID")
         if subtitles and name not in spoken:
             spoken[name] = _spoken(root, name)
-        items.append(_item(root, row, spoken.get(name, "")))
+        items.append(_item(root, row, spoken.get(name, ())))
     return unique(items, path)
 
 
-def _item(root: Path, row: Row, context: str) -> Item:
+def _item(root: Path, row: Row, spoken: tuple[Subtitle, ...]) -> Item:
     candidates = tuple(_without_letter(row, i, option) for i, option in enumerate(row.texts("options")))
     letters = string.ascii_uppercase[: len(candidates)]
     answer = row.text("answer").rstrip(".").upper()
@@ -57,7 +57,7 @@ def _item(root: Path, row: Row, context: str) -> Item:
         candidates=candidates,
         answer=letters.index(answer),
         groups={group: row.name(group) for group in GROUPS},
-        context=context,
+        timed_context=spoken,
     )
 
 
@@ -70,9 +70,9 @@ def _without_letter(row: Row, index: int, option: str) -> str:
     return words
 
 
-def _spoken(root: Path, name: str) -> str:
+def _spoken(root: Path, name: str) -> tuple[Subtitle, ...]:
     path = root / find_medium(root, ("subtitles", "subtitle"), [f"{name}.srt"], suffixes=())
-    return "\n".join(subtitle.text for subtitle in read_subtitles(path)) if path.is_file() else ""
+    return tuple(read_subtitles(path)) if path.is_file() else ()
 
 
 def _parquet_rows(path: Path) -> list[Row]:

@@ -38,9 +38,17 @@ def test_golden(golden: Golden) -> None:
         ("subset_answers.json", (": 4", ": 5"), r"answers\.json: '00b9a0de-c59e': expected an index from 0 to 4"),
         ("subset_answers.json", ("00b9a0de-c59e", "0074f737-11cb"), r"json:1: the key '0074f737-11cb' comes twice"),
         ("subset_answers.json", ("{", "[{"), r"subset_answers\.json:\d: expected JSON"),
-        ("questions.json", ("aaaa-bbbb", "0074f737-11cb"), r"questions\.json:2: the id '0074f737-11cb' comes twice"),
-        ("questions.json", ('"question": "Why does c stop?", ', ""), r"questions\.json:3: expected text in 'question'"),
-        ("questions.json", ('"option 4"', '"option 5"'), r"questions\.json:1: missing \['option 4'\]"),
+        (
+            "questions.json",
+            ("aaaa-bbbb", "0074f737-11cb"),
+            r"questions\.json:\d+: row 2: the id '0074f737-11cb' comes twice",
+        ),
+        (
+            "questions.json",
+            ('"question": "Why does c stop?", ', ""),
+            r"questions\.json:\d+: row 3: expected text in 'question'",
+        ),
+        ("questions.json", ('"option 4"', '"option 5"'), r"questions\.json:\d+: row 1: missing \['option 4'\]"),
     ],
 )
 def test_broken(golden: Golden, file: str, change: tuple[str, str] | None, message: str) -> None:

@@ -17,7 +17,9 @@ def write(path: Path, text: str | bytes) -> Path:
 @pytest.mark.parametrize("text", ['[{"a": 1},\n {"a": 2}]', '{"a": 1}\n\n{"a": 2}\n', '\ufeff{"a": 1}\r\n{"a": 2}'])
 def test_lists_and_lines_are_told_apart_by_content(tmp_path: Path, text: str) -> None:
     for name in ("rows.json", "rows.jsonl"):
-        assert [row.cells for row in json_rows(write(tmp_path / name, text), ["a"])] == [{"a": 1}, {"a": 2}]
+        rows = json_rows(write(tmp_path / name, text), ["a"])
+        assert [row.cells for row in rows] == [{"a": 1}, {"a": 2}]
+        assert [row.where.rpartition(": ")[2] for row in rows] == ["row 1", "row 2"]
 
 
 def test_a_line_separator_inside_of_a_text_does_not_end_a_row(tmp_path: Path) -> None:
@@ -32,7 +34,11 @@ def test_rows_say_where_they_stand(tmp_path: Path) -> None:
         (f"{path}:5", {"a": "3", "b": "four"}),
     ]
     lines = json_rows(write(tmp_path / "a.jsonl", '{"a": 1}\n\n{"a": 2}'), ["a"])
-    assert [row.where for row in lines] == [f"{tmp_path}/a.jsonl:1", f"{tmp_path}/a.jsonl:3"]
+    assert [row.where for row in lines] == [f"{tmp_path}/a.jsonl:1: row 1", f"{tmp_path}/a.jsonl:3: row 2"]
+    rows = json_rows(write(tmp_path / "a.json", '[\n{"a": 1}, {"a":\n2},\n{"a": 3}]'), ["a"])
+    assert [row.where for row in rows] == [
+        f"{tmp_path}/a.json:{place}" for place in ("2: row 1", "2: row 2", "4: row 3")
+    ]
 
 
 def test_columns_are_read_by_name(tmp_path: Path) -> None:
@@ -41,10 +47,13 @@ def test_columns_are_read_by_name(tmp_path: Path) -> None:
 
 
 def test_what_is_not_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.json: expected text in UTF-8 \(invalid start byte at byte 9\)"):
+    with pytest.raises(DataError, match=r"a\.json:2: expected UTF-8, got the byte 0xff"):
         json_rows(write(tmp_path / "a.json", b'{"a": "x\n\xff"}'), ["a"])
-    with pytest.raises(DataError, match=r"b\.json: no such file"):
-        read_object(tmp_path / "b.json")
+    with pytest.raises(DataError, match=r"a\.json: expected text in UTF-8 \(invalid start byte at byte 9\)"):
+        read_object(tmp_path / "a.json")
+    for read in (read_object, lambda path: json_rows(path, ["a"])):
+        with pytest.raises(DataError, match=r"b\.json: no such file"):
+            read(tmp_path / "b.json")
     with pytest.raises(DataError, match=r"c\.csv:1: missing \['a'\], got \[\]"):
         table_rows(write(tmp_path / "c.csv", ""), ["a"])
 

@@ -72,18 +72,23 @@ def test_replaced_videos_lie_in_a_folder_of_their_own(golden: Golden) -> None:
     assert videos == ["video/star/Charades_v1_480/A1B2C.mp4", "video/data0613/star/Charades_v1_480/D3E4F.mp4"]
 
 
+def test_two_spellings_of_one_file_are_one_video(golden: Golden) -> None:
+    root = golden("mvbench", {"json/action_sequence.json": ('"D3E4F.mp4"', '"./A1B2C.mp4"')})
+    assert {item.video for item in mvbench.read(root, ["action_sequence"])} == {"video/star/Charades_v1_480/A1B2C.mp4"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (None, r"json/action_sequence\.json: no such file"),
-        (('"answer": "Ate the soup."', '"answer": "B"'), r"\.json:1: expected the text of one of .* got 'B'"),
-        (('"answer": "Opened the bag."', '"answer": ""'), r"\.json:2: expected text in 'answer', got ''"),
-        (('"start": 4.5', '"start": "soon"'), r"\.json:1: expected a number in 'start', got 'soon'"),
-        (('"end": 12.25', '"ending": 12.25'), r"\.json:2: expected a number in 'end', got None"),
-        (('"question": "What happened before', '"query": "What'), r"\.json:2: missing \['question'\]"),
-        (('["Closed the door.", ', "[7, "), r"\.json:1: expected 2 or more texts in 'candidates'"),
-        (('"video": "A1B2C.mp4"', '"video": 3'), r"\.json:1: expected text in 'video', got 3"),
-        (("},\n", "}\n"), r"\.json:3: expected JSON \(Expecting ',' delimiter\)"),
+        (('"answer": "Ate the soup."', '"answer": "B"'), r"\.json:\d+: row 1: expected the text of one of .* got 'B'"),
+        (('"answer": "Opened the bag."', '"answer": ""'), r"\.json:\d+: row 2: expected text in 'answer', got ''"),
+        (('"start": 4.5', '"start": "soon"'), r"\.json:\d+: row 1: expected a number in 'start', got 'soon'"),
+        (('"end": 12.25', '"ending": 12.25'), r"\.json:\d+: row 2: expected a number in 'end', got None"),
+        (('"question": "What happened before', '"query": "What'), r"\.json:\d+: row 2: missing \['question'\]"),
+        (('["Closed the door.", ', "[7, "), r"\.json:\d+: row 1: expected 2 or more texts in 'candidates'"),
+        (('"video": "A1B2C.mp4"', '"video": 3'), r"\.json:\d+: row 1: expected text in 'video', got 3"),
+        (("},\n", "}\n"), r"\.json:\d+: expected a list of JSON objects \(Expecting ','"),
     ],
 )
 def test_broken(golden: Golden, change: tuple[str, str] | None, message: str) -> None:

@@ -15,7 +15,7 @@ Golden = Callable[..., Path]
 def test_golden_multiple_choice(golden: Golden) -> None:
     root = golden("nextqa/choice")
     assert (root / "val.csv").read_bytes().startswith(b"\xef\xbb\xbfvideo"), "the miniature has a byte-order mark"
-    assert nextqa.read(root, split="val") == [
+    assert nextqa.read(root) == [
         Item(
             id="7001_6", video="NExTVideo/1150/7001.mp4", question="why did the girl lift the box",
             candidates=("to hide it", "to look, then leave", "none", "to reach the cat", "dancing"), answer=3,
@@ -51,6 +51,31 @@ def test_golden_open(golden: Golden) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["choice", "open"])
+def test_the_split_that_is_there_is_read_and_the_test_before_val(golden: Golden, kind: str) -> None:
+    root = golden(f"nextqa/{kind}")
+    table = next(root.glob("*.csv"))
+    test, val = root / "test.csv", root / "val.csv"
+    text = table.read_text()
+    table.unlink()
+    with pytest.raises(DataError, match=r"/test\.csv: no such file, nor val\.csv\."):
+        nextqa.read(root, open_ended=kind == "open")
+    val.write_text(text)
+    whole = nextqa.read(root, open_ended=kind == "open")
+    assert len(whole) == 3
+    test.write_text("\n".join(text.split("\n")[:2]))
+    assert [item.id for item in nextqa.read(root, open_ended=kind == "open")] == [whole[0].id]
+    assert nextqa.read(root, open_ended=kind == "open", split="val") == whole
+
+
+def test_second_answers_are_those_of_the_split(golden: Golden) -> None:
+    root = golden("nextqa/open")
+    (root / "test.csv").rename(root / "val.csv")
+    assert [item.answers for item in nextqa.read(root, open_ended=True)][0] == ("jump over",)
+    (root / "add_reference_answer_test.json").rename(root / "add_reference_answer_val.json")
+    assert [item.answers for item in nextqa.read(root, open_ended=True)][0] == ("jump over", "leap")
+
+
 def test_second_answers_may_be_absent(golden: Golden) -> None:
     root = golden("nextqa/open", {"add_reference_answer_test.json": None})
     assert [item.answers for item in nextqa.read(root, open_ended=True)] == [
@@ -62,13 +87,13 @@ def test_videos_may_lie_flat(golden: Golden) -> None:
     root = golden("nextqa/choice")
     (root / "videos").mkdir()
     (root / "videos/7002.mp4").touch()
-    assert [item.video for item in nextqa.read(root, split="val")][1] == "videos/7002.mp4"
+    assert [item.video for item in nextqa.read(root)][1] == "videos/7002.mp4"
 
 
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("val.csv", None, r"val\.csv: no such file"),
+        ("val.csv", None, r"/test\.csv: no such file, nor val\.csv\."),
         ("val.csv", ("box,3,6", "box,5,6"), r"val\.csv:2: expected an index from 0 to 4 in 'answer', got '5'"),
         ("val.csv", ("box,3,6", "box,to hide it,6"), r"val\.csv:2: expected an index from 0 to 4 in 'answer'"),
         ("val.csv", (",none,", ",,"), r"val\.csv:2: expected text in 'a2', got ''"),
@@ -85,12 +110,12 @@ def test_videos_may_lie_flat(golden: Golden) -> None:
 def test_broken_multiple_choice(golden: Golden, file: str, change: tuple[str, str] | None, message: str) -> None:
     root = golden("nextqa/choice", {file: change})
     with pytest.raises(DataError, match=message):
-        nextqa.read(root, split="val")
+        nextqa.read(root)
 
 
 def test_the_tables_are_not_taken_for_each_other(golden: Golden) -> None:
     with pytest.raises(DataError, match=r"val\.csv:1: expected the table of open questions, got columns a0, a1"):
-        nextqa.read(golden("nextqa/choice"), open_ended=True, split="val")
+        nextqa.read(golden("nextqa/choice"), open_ended=True)
     with pytest.raises(DataError, match=r"test\.csv:1: missing \['a0', 'a1', 'a2', 'a3', 'a4'\]"):
         nextqa.read(golden("nextqa/open"))
 

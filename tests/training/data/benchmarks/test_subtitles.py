@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.benchmarks.subtitles import Subtitle, read_subtitles
+from training.data.benchmarks.subtitles import Subtitle, on_screen, read_subtitles
 from training.data.jsonl import DataError
 
 
@@ -27,6 +27,37 @@ def test_what_is_said_may_hold_an_empty_line(tmp_path: Path) -> None:
         Subtitle(start=0.5, end=1.0, text="- Who? - I am 7."),
         Subtitle(start=2.0, end=3.0, text="Yes"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ([], ""),
+        ([0.0, 0.9], ""),
+        ([1.0], "one"),
+        ([1.99], "one"),
+        ([2.0], "two"),
+        ([2.5], "two\nthree"),
+        ([3.5, 2.6, 1.0], "one\ntwo\nthree"),
+        ([4.0, 90.0], ""),
+    ],
+)
+def test_what_is_on_screen_in_the_frames(times: list[float], words: str) -> None:
+    """A line is shown from its start to before its end, each once, in the order in which they are said."""
+    lines = [(1.0, 2.0, "one"), (2.0, 4.0, "two"), (2.5, 4.0, "three"), (5.0, 5.0, "never")]
+    assert on_screen(lines, times) == words
+
+
+def test_an_hour_of_subtitles_becomes_a_few_lines(tmp_path: Path) -> None:
+    """At most one line a frame where one stands at a time, however long the video."""
+    blocks = [f"{i}\n{clock(2 * i)} --> {clock(2 * i + 2)}\nWord {i}.\n" for i in range(1800)]
+    (tmp_path / "a.srt").write_text("\n".join(blocks))
+    words = on_screen(read_subtitles(tmp_path / "a.srt"), [225.0 + 450 * i for i in range(8)])
+    assert words.split("\n") == [f"Word {112 + 225 * i}." for i in range(8)]
+
+
+def clock(seconds: int) -> str:
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},000"
 
 
 def test_an_empty_file_has_no_subtitles(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from training.data.benchmarks import tempcompass
 from training.data.benchmarks.prompts import choice_prompt, open_prompt
 from training.data.items import Item
 from training.data.jsonl import DataError
+from training.evaluation.text_scores import exact
 
 Golden = Callable[..., Path]
 CAPTIONING = (
@@ -41,6 +42,11 @@ def test_golden(golden: Golden) -> None:
             candidates=("to the right", "to the left"), answer=1, groups=direction,
         ),
         Item(
+            id="multi-choice/1034/attribute_change/0", video=video, question="How does the sky change?",
+            candidates=("getting darker", "getting brighter"), answer=0,
+            groups={"task": "multi-choice", "dim": "attribute_change"},
+        ),
+        Item(
             id="multi-choice/1034_reverse/direction/0", video="videos/1034_reverse.mp4",
             question="Where does the boat go?", candidates=sides, answer=1, groups=direction,
         ),
@@ -66,12 +72,27 @@ def test_golden(golden: Golden) -> None:
             id="caption_matching/1034/speed/2", video=video, question="Which caption matches the video better?",
             candidates=("A man sleeps.", "A man rows."), answer=1, groups=speed,
         ),
-        Item(
-            id="captioning/1034/attribute_change/0", video=video, question=CAPTIONING,
-            answers=("A. getting darker", "getting darker"),
-            groups={"task": "captioning", "dim": "attribute_change"},
-        ),
     ]  # fmt: skip
+
+
+def test_captions_are_read_and_are_no_part_of_the_score(golden: Golden) -> None:
+    """Their answer is an option. Whoever knows the caption chooses it; equality with it is what no caption reaches."""
+    root = golden("tempcompass")
+    [caption] = tempcompass.read(root, ["captioning"])
+    assert caption == Item(
+        id="captioning/1034/attribute_change/0", video="videos/1034.mp4", question=CAPTIONING,
+        answers=("A. getting darker", "getting darker"), groups={"task": "captioning", "dim": "attribute_change"},
+    )  # fmt: skip
+    written = "A man rows a boat across a lake while the sky behind him is getting darker."
+    assert not exact(written, caption.answers), "right, and yet not equal"
+
+    scored = tempcompass.read(root)
+    assert {item.groups["task"] for item in scored} == {"multi-choice", "yes_no", "caption_matching"}
+    assert all(item.candidates for item in scored), "each is right or wrong without a judge"
+    judging = {item.id: item for item in scored}["multi-choice/1034/attribute_change/0"]
+    assert judging.candidates[judging.answer] == caption.answers[1], "what a judge would be asked"
+    (root / "questions/captioning.json").unlink()
+    assert tempcompass.read(root) == scored
 
 
 def test_prompts_are_the_published_questions(golden: Golden) -> None:
@@ -85,7 +106,7 @@ def test_prompts_are_the_published_questions(golden: Golden) -> None:
     }
     styles = {"yes_no": "tempcompass_yes_no"}
     asked = {}
-    for item in tempcompass.read(root):
+    for item in tempcompass.read(root, list(endings)):
         style = styles.get(item.groups["task"], "tempcompass_choice")
         asked[item.id] = choice_prompt(style, item) if item.candidates else open_prompt("plain", item)
     published = {}
@@ -130,4 +151,4 @@ def test_the_mark_decides_where_answer_and_option_are_worded_differently(
 def test_broken(golden: Golden, task: str, change: tuple[str, str] | None, message: str) -> None:
     root = golden("tempcompass", {f"questions/{task}.json": change})
     with pytest.raises(DataError, match=message):
-        tempcompass.read(root)
+        tempcompass.read(root, [task])

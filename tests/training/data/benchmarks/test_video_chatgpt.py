@@ -82,9 +82,13 @@ def test_every_aspect_has_its_questions() -> None:
     ("file", "change", "message"),
     [
         ("temporal_qa.json", None, r"temporal_qa\.json: no such file, nor Benchmarking_QA/temporal_qa\.json"),
-        ("generic_qa.json", ('"Q": "Where', '"q": "Where'), r"generic_qa\.json:2: missing \['Q'\]"),
-        ("generic_qa.json", ('"A": "On a field."', '"A": null'), r"generic_qa\.json:2: expected text in 'A', got None"),
-        ("consistency_qa.json", ('"Q2": "When is it?", ', ""), r"consistency_qa\.json:2: missing \['Q2'\]"),
+        ("generic_qa.json", ('"Q": "Where', '"q": "Where'), r"generic_qa\.json:\d+: row 2: missing \['Q'\]"),
+        (
+            "generic_qa.json",
+            ('"A": "On a field."', '"A": null'),
+            r"generic_qa\.json:\d+: row 2: expected text in 'A', got None",
+        ),
+        ("consistency_qa.json", ('"Q2": "When is it?", ', ""), r"consistency_qa\.json:\d+: row 2: missing \['Q2'\]"),
     ],
 )
 def test_broken(golden: Golden, file: str, change: tuple[str, str] | None, message: str) -> None:

@@ -3,12 +3,14 @@
 import builtins
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from training.data.benchmarks import video_mme
+from training.data.benchmarks.subtitles import on_screen
 from training.data.items import Item
 from training.data.jsonl import DataError
 
@@ -43,9 +45,16 @@ def test_golden(golden: Golden) -> None:
     assert video_mme.read(root) == ITEMS
 
 
-def test_subtitles_become_context(golden: Golden) -> None:
+def test_subtitles_keep_their_times(golden: Golden) -> None:
+    """All that is said in an hour is too much to read; who shows the frames knows when they are."""
+    spoken = ((1.0, 2.5, "Here is the jar,"), (63.25, 3604.0, "and there goes the spoon."))
     items = video_mme.read(golden("video_mme"), subtitles=True)
-    assert [item.context for item in items] == ["", *["Here is the jar,\nand there goes the spoon."] * 2]
+    assert items == [
+        replace(item, timed_context=lines) for item, lines in zip(ITEMS, [(), spoken, spoken], strict=True)
+    ]
+    assert {item.context for item in items} == {""}
+    assert on_screen(items[1].timed_context, [0.5, 2.0, 90.0]) == "Here is the jar,\nand there goes the spoon."
+    assert on_screen(items[0].timed_context, [0.5, 2.0, 90.0]) == ""
 
 
 def test_videos_are_found_by_what_is_there(golden: Golden) -> None:
@@ -96,14 +105,13 @@ def test_parquet_without_pyarrow_says_what_to_do(golden: Golden, monkeypatch: py
     ("change", "message"),
     [
         (None, r"test-00000-of-00001\.parquet: no such file, nor videomme/.*, nor test\.jsonl, nor test\.json"),
-        (('"answer": "C"', '"answer": "E"'), r"jsonl:1: expected a letter of ABCD in 'answer', got 'E'"),
-        (('"answer": "C"', '"answer": "AB"'), r"jsonl:1: expected a letter of ABCD in 'answer', got 'AB'"),
-        (('"C. 3."', '"D. 3."'), r"jsonl:1: expected an option that begins with 'C\. ' in 'options'"),
-        (('"C. 3."', '"C. "'), r"jsonl:1: expected an option that begins with 'C\. '"),
+        (('"answer": "C"', '"answer": "E"'), r"jsonl:1: row 1: expected a letter of ABCD in 'answer', got 'E'"),
+        (('"answer": "C"', '"answer": "AB"'), r"jsonl:1: row 1: expected a letter of ABCD in 'answer', got 'AB'"),
+        (('"C. 3."', '"D. 3."'), r"jsonl:1: row 1: expected an option that begins with 'C\. ' in 'options'"),
+        (('"C. 3."', '"C. "'), r"jsonl:1: row 1: expected an option that begins with 'C\. '"),
         (("001-2", "001-1"), r"jsonl: the id '001-1' comes twice"),
-        (('"videoID": "zz9-Plural_Z", ', ""), r"jsonl:1: missing \['videoID'\]"),
-        (('"answer": "B"}', '"answer": "B"'), r"jsonl:2: expected JSON"),
-        (('"answer": "B"}', '"answer": "B", "answer": "C"}'), r"jsonl:2: the key 'answer' comes twice"),
+        (('"videoID": "zz9-Plural_Z", ', ""), r"jsonl:1: row 1: missing \['videoID'\]"),
+        (('"answer": "B"}', '"answer": "B"'), r"jsonl:2: expected one JSON object a line"),
     ],
 )
 def test_broken(golden: Golden, change: tuple[str, str] | None, message: str) -> None:
