@@ -25,7 +25,7 @@ def main(target: Path) -> None:
         browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1180, "height": 740}, device_scale_factor=1.5)
         chat = Chat(page, server.url)
-        chat.open(EXAMPLES / "worker_in_a_hall.mp4")
+        chat.open(EXAMPLES / "cartoon_bird.mp4")
         page.get_by_role("button", name=SUGGESTIONS[0]).click()
         answer = chat.answer()
         page.mouse.move(0, 0)
