@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from encoder.provenance import git_commit
 from training.evaluation import retrieval
 from training.evaluation.answers import ResumeError
-from training.evaluation.provenance import git_commit
 from training.evaluation.retrieval import RetrievalConfig, run
 
 ROWS = [{"video": "a.mp4", "caption": "An ant."}, {"video": "b.mp4", "captions": ["A bird.", "It sings."]}]
