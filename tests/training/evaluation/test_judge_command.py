@@ -17,6 +17,7 @@ from training.data.benchmarks.video_chatgpt import ASPECTS
 from training.evaluation import commands
 from training.evaluation.__main__ import main
 from training.evaluation.aspects import aspect_prompt_hash
+from training.evaluation.run import items_hash
 
 MINIATURE = Path(__file__).parents[1] / "data" / "benchmarks" / "video_chatgpt"
 SCORES = {"correctness": "530", "detail": "420", "context": "541", "temporal": "3", "consistency": "51"}
@@ -94,7 +95,7 @@ def test_a_judge_that_is_down_decides_nothing_and_is_made_up_for(
     assert judged(folder)["judge"]["version"] == "unknown"
     assert judged(folder)["full"] == {aspect: summary(None, failed=len(SCORES[aspect])) for aspect in ASPECTS}
     server.replies = [*REPLIES[:4], 503]
-    assert judge(folder, *options) == 0
+    assert judge(folder, *options) == 1, "an outage is told to the shell"
     full = judged(folder)["full"]
     assert full["correctness"] == summary(8 / 3, scored=3)
     assert full["detail"] == summary(4.0, scored=1, failed=2), "the mean of those that were heard"
@@ -149,7 +150,9 @@ def loaded(llm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # n
 def test_the_local_judge_is_never_silently_the_model_under_test(
     folder: Path, loaded: list[str], options: tuple[str, ...], judge_model: str, name: str
 ) -> None:
-    (folder / "run" / "run.json").write_text(json.dumps({"model_sha256": "weights of runs/mine"}))
+    data = items_hash(video_chatgpt.read(folder / "data"))
+    run = {"benchmark": "video_chatgpt", "data_sha256": data, "model_sha256": "weights of runs/mine"}
+    (folder / "run" / "run.json").write_text(json.dumps(run))
     assert judge(folder, "--model", "runs/mine", "--judge", "local", *options) == 0
     assert loaded == [judge_model]
     found = judged(folder)
@@ -158,6 +161,15 @@ def test_the_local_judge_is_never_silently_the_model_under_test(
     assert {aspect: found["full"][aspect]["scored"] for aspect in ASPECTS} == {
         aspect: len(scores) for aspect, scores in SCORES.items()
     }
+
+
+def test_answers_to_other_questions_are_not_judged(
+    folder: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = {"benchmark": "video_chatgpt", "data_sha256": "of other questions", "model_sha256": "m"}
+    (folder / "run" / "run.json").write_text(json.dumps(run))
+    assert judge(folder, "--judge", server.url, "--judge-model", "judge") == 1
+    assert "holds other questions" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
