@@ -70,6 +70,8 @@ def set_up_log(level: int) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for package in ("app", "bridge", "encoder"):
         logging.getLogger(package).setLevel(level)
+    # It asks for a package of faster 4-bit kernels whenever peft imports it, also where nothing is in 4 bits.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def serve(args: argparse.Namespace) -> int:
