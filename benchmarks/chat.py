@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure and print. Returns the exit code."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it asks everybody for its 4-bit kernels
     note(f"Loading {args.model} ...")
     from benchmarks.clip import write_clip
     from benchmarks.machine import PeakMemory, load_average, look_at_machine

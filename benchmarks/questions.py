@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge import VideoLanguageModel
-from bridge.generate import OptionScores
+from bridge.likelihood import OptionScores
 from training.evaluation.scorer import ModelScorer, Seen
 
 QUESTIONS = (

@@ -1,11 +1,11 @@
-"""Write an answer token by token, and score answers that are given.
+"""Write an answer token by token.
 
-Axes: S prompt tokens, M video tokens, V vocabulary, N options, W tokens of an option.
+Axes: S prompt tokens, M video tokens, V vocabulary, N tokens that branch off, K tokens held before them.
 """
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from bridge.detokenize import Detokenizer, LoopGuard
 from bridge.model import VideoLanguageModel
-from bridge.prompt import IGNORE_INDEX, Prompt
+from bridge.prompt import Prompt
 
 SLOT = -1
 """Stands for a video slot among the ids of a KeyValues."""
@@ -69,7 +69,7 @@ class KeyValues:
 
         Computes only what differs from what is held; `video` is (1, M, llm_dim), None for a prompt without slots.
         """
-        ids = torch.where(prompt.is_video, SLOT, prompt.input_ids).tolist()
+        ids = slot_ids(prompt)
         kept = min(_common_prefix(self.ids, ids), len(ids) - 1)  # the last token is read again for its logits
         self._forget_after(kept)
         with torch.inference_mode():
@@ -88,12 +88,49 @@ class KeyValues:
             embeds = table(torch.tensor([[token]], device=table.weight.device))
         return self._advance(model, embeds, [token])
 
-    def copies(self, count: int) -> DynamicCache:
-        """The cache `count` times side by side; this one stays as it is."""
-        copy = DynamicCache()
-        for index, layer in enumerate(self._cache.layers):
-            copy.update(*(t.expand(count, -1, -1, -1) for t in (layer.keys, layer.values)), index)
-        return copy
+    def hold_video(self, model: VideoLanguageModel, prompt: Prompt, video: Tensor | None) -> int:
+        """Hold the prompt up to the end of its video and no more, read on its own; how many tokens that are.
+
+        The last bits of what is read next then do not depend on what was asked before.
+        """
+        length = int(prompt.is_video.nonzero().max()) + 1 if video is not None else 0
+        ids = slot_ids(prompt)[:length]
+        if self.ids[:length] == ids:
+            self._forget_after(length)
+            return length
+        self._forget_after(0)
+        with torch.inference_mode():
+            embeds = model.embed(prompt, video)
+        for start in range(0, length, PREFILL_CHUNK):
+            end = min(start + PREFILL_CHUNK, length)
+            self._advance(model, embeds[:, start:end], ids[start:end])
+        return length
+
+    def branch_off(
+        self, model: VideoLanguageModel, ids: Tensor, *, positions: Tensor, sees: Tensor, sources: Tensor
+    ) -> Tensor:
+        """Read tokens that are no continuation of one another, and forget them again.
+
+        Shapes: ids, positions (N,), sees (N, N) bool: which of them a token looks at besides all that is held;
+        sources (R,): places among them whose logits are wanted -> (R, V) fp32.
+        """
+        held = len(self.ids)
+        device = model.llm.get_input_embeddings().weight.device
+        mask = torch.cat([sees.new_ones(len(ids), held), sees], dim=1)[None, None].to(device)  # (1, 1, N, K + N)
+        try:
+            with torch.inference_mode():
+                out = model.llm(
+                    input_ids=ids[None].to(device), attention_mask=mask, position_ids=positions[None].to(device),
+                    past_key_values=self._cache, use_cache=True, logits_to_keep=sources.to(device),
+                )  # fmt: skip
+        except BaseException:
+            self._forget_after(0)
+            raise
+        if held:
+            self._cache.crop(-len(ids))
+        else:
+            self._forget_after(0)
+        return out.logits[0].float()
 
     def _advance(self, model: VideoLanguageModel, embeds: Tensor, ids: list[int]) -> Tensor:
         try:
@@ -195,51 +232,16 @@ class _Chooser:
         return int(order[torch.multinomial(shares, 1, generator=self._random)])
 
 
+def slot_ids(prompt: Prompt) -> list[int]:
+    """Token ids of a prompt, SLOT for those of a video."""
+    return torch.where(prompt.is_video, SLOT, prompt.input_ids).tolist()
+
+
 def end_ids(model: VideoLanguageModel) -> frozenset[int]:
     """Ids that end an answer: the end of turn, and every other control token, which has no place inside one."""
     configured = model.llm.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in (*ends, *model.tokenizer.all_special_ids) if i is not None)
-
-
-@dataclass(frozen=True)
-class OptionScores:
-    """Per option: the sum of the log-likelihoods of its tokens in nats, and how many tokens that are."""
-
-    log_likelihood: list[float]
-    tokens: list[int]
-
-
-def option_log_likelihoods(
-    model: VideoLanguageModel,
-    question: str,
-    options: Sequence[str],
-    video: Tensor | None,
-    key_values: KeyValues | None = None,
-) -> OptionScores:
-    """How likely each option is as the answer to `question`; `video` is model.encode(...), None for no video.
-
-    The question is read once, all options in one batch after it; `key_values` of earlier questions about the same video
-    spare reading that again. Right padding needs no mask: no token looks ahead. The end of the turn is not counted.
-    Raises UnanswerableError for an option without words, or where it does not fit the context.
-    """
-    slots = 0 if video is None else video.shape[1]
-    asked = [{"role": "user", "content": question}]
-    prompt = model.prompt(asked, num_slots=slots)
-    ids = [_option_ids(model, asked, option, prompt) for option in options]
-    check_length(model, prompt, max(map(len, ids)))
-    key_values = key_values or KeyValues()
-    first = key_values.read(model, prompt, video)  # (V,)
-    width = max(len(i) for i in ids)
-    padded = torch.tensor([i + [0] * (width - len(i)) for i in ids], device=first.device)  # (N, W)
-    logits = first.expand(len(ids), 1, -1)  # (N, 1, V)
-    with torch.inference_mode():
-        if width > 1:
-            out = model.llm(input_ids=padded[:, :-1], past_key_values=key_values.copies(len(ids)), use_cache=True)
-            logits = torch.cat([logits, out.logits.float()], dim=1)  # (N, W, V)
-        log_likelihood = torch.log_softmax(logits, dim=-1).gather(-1, padded[..., None])[..., 0]
-    sums = [row[: len(i)].double().sum().item() for row, i in zip(log_likelihood, ids, strict=True)]
-    return OptionScores(log_likelihood=sums, tokens=[len(i) for i in ids])
 
 
 def check_length(model: VideoLanguageModel, prompt: Prompt, answer: int) -> None:
@@ -249,20 +251,6 @@ def check_length(model: VideoLanguageModel, prompt: Prompt, answer: int) -> None
             f"expected a prompt that fits the model's {model.context_length} tokens, got {len(prompt.input_ids)} and an "
             f"answer of {answer}. Shorten the question, or what is read beside it."
         )
-
-
-def _option_ids(model: VideoLanguageModel, asked: list[dict[str, str]], option: str, prompt: Prompt) -> list[int]:
-    """The option's own tokens as the assistant's turn after `asked` holds them."""
-    slots = int(prompt.is_video.sum())
-    turn = model.prompt(
-        [*asked, {"role": "assistant", "content": option}], num_slots=slots, add_generation_prompt=False
-    )
-    spoken = turn.labels[len(prompt.input_ids) :].tolist()
-    ends = end_ids(model)
-    length = next((n for n, i in enumerate(spoken) if i in ends or i == IGNORE_INDEX), len(spoken))
-    if length == 0:
-        raise UnanswerableError(f"expected an option with words, got {option!r}.")
-    return spoken[:length]
 
 
 def _common_prefix(a: list[int], b: list[int]) -> int:

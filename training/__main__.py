@@ -10,6 +10,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one task; heavy modules are imported only then. Returns the exit code: 1 for a mistake of the user."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it asks everybody for its 4-bit kernels
     from encoder.checkpoints import CheckpointError
     from training.data.jsonl import DataError
     from training.engine.run import ResumeError

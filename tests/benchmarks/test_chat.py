@@ -11,6 +11,9 @@ import torch
 from benchmarks.chat import Round, markdown, median
 from benchmarks.clip import write_clip
 from benchmarks.machine import PeakMemory, best_time, gemm_rate, memory_bandwidth
+from benchmarks.questions import measure_saving
+from bridge import load_chat_model
+from bridge.presets import model_folder
 from encoder.video import probe
 
 
@@ -47,3 +50,13 @@ def test_medians_and_tables() -> None:
     assert (
         markdown("t", [("first token", "0.2 s")]) == "| t           | |\n|-------------|---|\n| first token | 0.2 s |\n"
     )
+
+
+def test_questions_about_one_video_are_cheaper_together(tmp_path: Path) -> None:
+    """Six to seven times on an idle machine (docs/PERFORMANCE.md); below four, something is computed again."""
+    write_clip(tmp_path / "clip.mp4")
+    model = load_chat_model("mini")
+    saving = max(
+        (measure_saving(model, model_folder("mini"), tmp_path / "clip.mp4") for _ in range(2)), key=lambda s: s.factor
+    )
+    assert saving.factor > 4, saving

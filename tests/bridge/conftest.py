@@ -21,10 +21,17 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+END = 2
+"""The id of <|im_end|>."""
 SYSTEM = "You see a video."
 CONTEXT = 192
 NUM_FRAMES, GRID = 4, 2
 SLOTS = NUM_FRAMES + GRID**2
+
+
+def ids_of(model: VideoLanguageModel, text: str) -> list[int]:
+    """Token ids of a text."""
+    return model.tokenizer(text, add_special_tokens=False).input_ids
 
 
 @pytest.fixture(autouse=True)

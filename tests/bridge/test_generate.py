@@ -1,4 +1,4 @@
-"""Answers in the making: streaming, stopping, sampling, loops; and the scores of given answers."""
+"""Answers in the making: streaming, stopping, sampling, loops."""
 
 import threading
 from collections.abc import Callable
@@ -8,8 +8,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from bridge.detokenize import Detokenizer, LoopGuard
-from bridge.generate import Generation, KeyValues, Sampling, end_ids, option_log_likelihoods
+from bridge.generate import Generation, KeyValues, Sampling, end_ids
 from bridge.model import VideoLanguageModel
+from tests.bridge.conftest import END, ids_of
 
 ASKED = [{"role": "user", "content": "what is the dog doing?"}]
 FREE = Sampling(temperature=1.5, top_p=1.0, max_new_tokens=24, seed=7, longest_loop=0)
@@ -24,13 +25,6 @@ def generate(
 ) -> Generation:
     prompt = model.prompt(ASKED, num_slots=0 if video is None else video.shape[1])
     return Generation(model, KeyValues(), prompt, video, sampling=sampling, stop=stop)
-
-
-def ids_of(model: VideoLanguageModel, text: str) -> list[int]:
-    return model.tokenizer(text, add_special_tokens=False).input_ids
-
-
-END = 2
 
 
 def test_greedy_is_what_transformers_generates(model: VideoLanguageModel, pixels: torch.Tensor) -> None:
@@ -222,49 +216,3 @@ def test_a_long_prompt_read_in_chunks_gives_the_same(
     whole = KeyValues().read(model, prompt, None)
     monkeypatch.setattr("bridge.generate.PREFILL_CHUNK", 7)
     torch.testing.assert_close(KeyValues().read(model, prompt, None), whole, atol=1e-4, rtol=1e-4)
-
-
-OPTIONS = ["a dog.", "a man rides a horse on the beach", "no"]
-
-
-@pytest.mark.parametrize("seen", [True, False])
-def test_options_score_as_alone_and_as_a_plain_forward(
-    model: VideoLanguageModel, pixels: torch.Tensor, seen: bool
-) -> None:
-    video = model.encode(pixels) if seen else None
-    scores = option_log_likelihoods(model, "what is it?", OPTIONS, video)
-    for option, score, count in zip(OPTIONS, scores.log_likelihood, scores.tokens, strict=True):
-        alone = option_log_likelihoods(model, "what is it?", [option], video)
-        assert alone.tokens == [count] == [len(ids_of(model, option))]
-        assert alone.log_likelihood[0] == pytest.approx(score, abs=1e-4)
-        assert plain_score(model, option, video) == pytest.approx(score, abs=1e-4)
-
-
-def plain_score(model: VideoLanguageModel, option: str, video: torch.Tensor | None) -> float:
-    """The same by definition: one forward over the whole conversation, no cache, no batch."""
-    messages = [{"role": "user", "content": "what is it?"}, {"role": "assistant", "content": option}]
-    prompt = model.prompt(messages, num_slots=0 if video is None else video.shape[1], add_generation_prompt=False)
-    with torch.inference_mode():
-        logits = model.llm(inputs_embeds=model.embed(prompt, video), use_cache=False).logits[0]
-    places = ((prompt.labels >= 0) & (prompt.labels != END)).nonzero().flatten()[: len(ids_of(model, option))]
-    return torch.log_softmax(logits[places - 1], -1)[range(len(places)), prompt.labels[places]].sum().item()
-
-
-def test_the_question_is_read_once_for_all_options(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward, shapes = model.llm.forward, []
-
-    def counted(*args: object, **kwargs: object) -> object:
-        given = kwargs["inputs_embeds"] if "inputs_embeds" in kwargs else kwargs["input_ids"]
-        shapes.append(tuple(given.shape[:2]))
-        return forward(*args, **kwargs)
-
-    monkeypatch.setattr(model.llm, "forward", counted)
-    option_log_likelihoods(model, "what is it?", OPTIONS, None)
-    prompt = model.prompt([{"role": "user", "content": "what is it?"}], num_slots=0)
-    longest = max(len(ids_of(model, option)) for option in OPTIONS)
-    assert shapes == [(1, len(prompt.input_ids)), (len(OPTIONS), longest - 1)]
-
-
-def test_an_option_without_words_is_refused(model: VideoLanguageModel) -> None:
-    with pytest.raises(ValueError, match="option with words"):
-        option_log_likelihoods(model, "what is it?", ["yes", " "], None)

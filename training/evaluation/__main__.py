@@ -93,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.name is None:
         parser.error("expected the NAME of a benchmark, compare, or merge.")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it asks everybody for its 4-bit kernels
     from bridge import ModelError
     from training.data.jsonl import DataError
     from training.evaluation import commands

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.generate import OptionScores
+from bridge.likelihood import OptionScores
 from training.data.items import Item
 from training.evaluation.answers import Answer, Status
 from training.evaluation.controls import WITHHELD, put

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.generate import OptionScores
+from bridge.likelihood import OptionScores
 from training.data.items import Item
 from training.evaluation.answers import Answer, replace
 from training.evaluation.choice import form_scores

@@ -13,12 +13,11 @@ from bridge import VideoLanguageModel, load_chat_model
 from bridge.generate import (
     Generation,
     KeyValues,
-    OptionScores,
     Sampling,
     UnanswerableError,
     check_length,
-    option_log_likelihoods,
 )
+from bridge.likelihood import OptionScores, option_log_likelihoods
 from bridge.presets import model_folder
 from encoder.video import VideoFrames, read_frames
 from training.data.frame_folder import read_frame_folder
@@ -102,7 +101,7 @@ class ModelScorer:
         return Seen(tokens)
 
     def score(self, question: str, options: Sequence[str], seen: Seen) -> OptionScores:
-        """Log-likelihood sums of the options; what was read of the video is not read again."""
+        """Log-likelihood sums of the options; the video is not read again."""
         return option_log_likelihoods(self.model, question, options, seen.tokens, seen.key_values)
 
     def answer(self, question: str, seen: Seen, *, max_new_tokens: int) -> str:
@@ -110,6 +109,7 @@ class ModelScorer:
         slots = 0 if seen.tokens is None else seen.tokens.shape[1]
         prompt = self.model.prompt([{"role": "user", "content": question}], num_slots=slots)
         check_length(self.model, prompt, max_new_tokens)
+        seen.key_values.hold_video(self.model, prompt, seen.tokens)
         sampling = Sampling(temperature=0, max_new_tokens=max_new_tokens)
         generation = Generation(self.model, seen.key_values, prompt, seen.tokens, sampling=sampling)
         for _ in generation:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bridge.generate import OptionScores
+from bridge.likelihood import OptionScores
 from encoder.video import VideoError, VideoFrames, VideoInfo
 from training.evaluation.benchmarks import benchmark_by_name
 from training.evaluation.report import Report

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.generate import OptionScores
+from bridge.likelihood import OptionScores
 from encoder.video import VideoFrames
 from tests.training.evaluation.fakes import INFO
 from training.data.benchmarks import mvbench, nextqa

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.generate import OptionScores, UnanswerableError
+from bridge.likelihood import OptionScores, UnanswerableError
 from tests.training.evaluation.fakes import ROWS, FakeScorer, examine, rows_of
 from training.data.items import Item
 from training.evaluation.benchmarks import Benchmark, choices
