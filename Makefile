@@ -6,6 +6,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 
+# Threads that wait for work soon sleep: beside other busy programs this is up to ten times as fast, alone as fast.
+export GOMP_SPINCOUNT ?= 2000
+
 # Tests never reach for a model hub or report to anybody.
 OFFLINE := HF_HUB_OFFLINE=1 GRADIO_ANALYTICS_ENABLED=False
 PYTEST := $(OFFLINE) $(RUN) -m pytest --durations=15 --durations-min=1

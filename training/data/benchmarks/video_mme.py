@@ -30,7 +30,7 @@ KNOWN = ("video_id", "url")
 def read(root: Path, *, subtitles: bool = False) -> list[Item]:
     """All questions. `subtitles` puts what is said and when into `timed_context`, empty where there is no .srt file.
 
-    Raises DataError, also when a parquet file cannot be read for want of pyarrow.
+    Raises DataError.
     """
     path = find_file(root, *FILES)
     rows = _parquet_rows(path) if path.suffix == ".parquet" else json_rows(path, NEEDED, KNOWN)
@@ -76,13 +76,8 @@ def _spoken(root: Path, name: str) -> tuple[Subtitle, ...]:
 
 
 def _parquet_rows(path: Path) -> list[Row]:
-    try:
-        from pyarrow import ArrowException, parquet  # not one of our requirements: only this file needs it
-    except ImportError as error:
-        raise DataError(
-            f"{path}: a parquet file can only be read with pyarrow, which is not installed. Try: pip install pyarrow, "
-            "or write the same rows to test.jsonl and take the parquet file away."
-        ) from error
+    from pyarrow import ArrowException, parquet
+
     try:
         table = parquet.read_table(path)
     except (ArrowException, OSError) as error:
