@@ -62,7 +62,7 @@ class ChoiceExam:
         for answer in answers:
             if answer.control in ("full", "wrong_video", "no_video"):
                 item, values = by_id[answer.id], answer.values
-                self.blind[item.question, item.candidates] = OptionScores(
+                self.blind[question_of(item), item.candidates] = OptionScores(
                     log_likelihood=values["log_likelihood_no_video"], tokens=values["tokens"]
                 )
 
@@ -101,14 +101,17 @@ class ChoiceExam:
             scores["letter_unparsed"] = float(values["parsed"] is None)
         return scores
 
+    def expected(self, item: Item) -> list[str]:
+        return []
+
     def score_names(self, control: str, item: Item) -> tuple[str, ...]:
-        return ("accuracy", *_forms(control), *(("letter", "letter_unparsed") if self.ask_letters else ()))
+        return ("accuracy", *_forms(control), *(("letter",) if self.ask_letters else ()))
 
     def derived(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, list[dict[str, float]]]:
         return {}
 
     def _without_video(self, item: Item) -> OptionScores:
-        key = item.question, item.candidates  # what is read beside a video goes with the video
+        key = question_of(item), item.candidates
         if key not in self.blind:
             self.blind[key] = self.scorer.score(*key, self.nothing)
         return self.blind[key]
@@ -120,7 +123,7 @@ def _forms(control: str) -> tuple[str, ...]:
 
 
 def question_of(item: Item) -> str:
-    """What is read before an option: the question, after the words that go with the video."""
+    """What is read before an option: the question, after the words on its video's screen."""
     return f"{item.context}\n{item.question}" if item.context else item.question
 
 

@@ -27,6 +27,8 @@ CONTROLS = {
     "options_shuffled": "the options in another order: whether their place matters",
     "question_withheld": "the options without the question: what the answers give away",
 }
+SEEN_CONTROLS = ("full", "single_frame", "shuffled", "reversed", "branch_off")
+"""Those that change what is seen of a video, and so can be asked of an encoder alone."""
 DEFAULT_CONTROLS = ("full", "no_video", "wrong_video")
 WITHHELD = "Which is right?"
 
@@ -63,8 +65,11 @@ def showings(control: str, items: Sequence[Item], *, seed: int) -> dict[str, Sho
     return own
 
 
-def arranged(frames: Tensor, arrangement: str, *, seed: int) -> Tensor:
-    """Frames (T, ...) of one video in the arrangement of a Showing; "shuffled" never leaves all as they were."""
+def arranged(frames: Tensor, arrangement: str, *, seed: str) -> Tensor:
+    """Frames (T, ...) of one video in the arrangement of a Showing; "shuffled" never leaves all as they were.
+
+    Give every video a seed of its own: one order for all might be a lucky one.
+    """
     count = len(frames)
     if arrangement == "single_frame":
         return frames[count // 2 : count // 2 + 1]

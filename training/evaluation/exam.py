@@ -35,6 +35,9 @@ class Exam(Protocol):
     def score(self, item: Item, answer: Answer) -> dict[str, float]:
         """Named scores of one answer that did not fail, each from 0 to 1."""
 
+    def expected(self, item: Item) -> list[str]:
+        """What a right answer says, for people to read; the options of a choice are not repeated."""
+
     def score_names(self, control: str, item: Item) -> tuple[str, ...]:
         """The scores that an answer to the item has under a control: a failed one is zero in all of them."""
 

@@ -59,12 +59,14 @@ class JudgeIdentity:
     """Who judged and what it was told. Verdicts of different identities are never mixed.
 
     version         of an endpoint what its owner calls it, of a local model the SHA-256 of its weights
+    url             of an endpoint: two servers may call different models by one name; None for a local model
     prompt_sha256   of the wording
     """
 
     name: str
     version: str
     prompt_sha256: str
+    url: str | None = None
 
     @property
     def slug(self) -> str:
@@ -218,8 +220,14 @@ class EndpointJudge:
         self._failed_on_end = 0
 
     @property
+    def _shown_url(self) -> str:
+        """The address without a password that may stand in it."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
     def identity(self) -> JudgeIdentity:
-        return JudgeIdentity(name=self.model, version=self.version, prompt_sha256=prompt_hash())
+        return JudgeIdentity(name=self.model, version=self.version, prompt_sha256=prompt_hash(), url=self._shown_url)
 
     def judge(self, question: str, answer: str, prediction: str) -> Verdict:
         """Ask for yes or no, then for the score. Never raises for what a server does."""
@@ -260,6 +268,7 @@ class EndpointJudge:
                 if error.status == 400 and self._wants_log_probabilities:
                     return self._ask_plainly(messages, options)
                 if not error.passing:
+                    self._failed_on_end += error.status != 400  # a key or an address will not be right next time
                     raise
                 reason = str(error)
             else:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from training.data.benchmarks.catalogue import CATALOGUE
 from training.evaluation.answers import Answer, ResumeError, read_answers, replace
 from training.evaluation.benchmarks import benchmark_by_name
 from training.evaluation.report import Report
@@ -54,8 +55,14 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file():
         raise ResumeError(f"expected the folder of a run with run.json, found none in '{folder}'.")
-    run = json.loads(path.read_text(encoding="utf-8"))
-    if run["benchmark"] == "retrieval":
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in ("benchmark", "data_sha256", "model_sha256") if key not in run]
+    except (ValueError, TypeError) as error:
+        raise ResumeError(f"{path}: expected what a run was made of, in JSON ({error}).") from error
+    if missing:
+        raise ResumeError(f"{path}: expected what a run was made of, {missing} are missing.")
+    if run["benchmark"] in CATALOGUE and CATALOGUE[run["benchmark"]].kind == "retrieval":
         raise ResumeError(f"{folder} holds a retrieval run: it has ranks, and no answers to merge or compare.")
     return run
 

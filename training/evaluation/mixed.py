@@ -40,6 +40,9 @@ class MixedExam:
     def score(self, item: Item, answer: Answer) -> dict[str, float]:
         return self._of(item).score(item, answer)
 
+    def expected(self, item: Item) -> list[str]:
+        return self._of(item).expected(item)
+
     def score_names(self, control: str, item: Item) -> tuple[str, ...]:
         return self._of(item).score_names(control, item)
 

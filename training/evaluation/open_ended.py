@@ -63,6 +63,9 @@ class OpenExam:
                 scores |= {} if value is None else {_wups_name(alpha): value}
         return scores
 
+    def expected(self, item: Item) -> list[str]:
+        return list(item.answers)
+
     def score_names(self, control: str, item: Item) -> tuple[str, ...]:
         number = () if number_match("", item.answers[0]) is None else ("number",)
         words = () if self.whole_words is None or installed_wordnet() is None else tuple(map(_wups_name, ALPHAS))
@@ -97,6 +100,9 @@ class DescribeExam:
     def score(self, item: Description, answer: Answer) -> dict[str, float]:
         subject, action = (keywords_hit(answer.values["prediction"], keys) for keys in (item.subject, item.action))
         return {"subject": float(subject), "action": float(action), "both": float(subject and action)}
+
+    def expected(self, item: Description) -> list[str]:
+        return [f"{name}: {', '.join(keys)}" for name, keys in (("subject", item.subject), ("action", item.action))]
 
     def score_names(self, control: str, item: Item) -> tuple[str, ...]:
         return self.headline

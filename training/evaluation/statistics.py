@@ -12,7 +12,8 @@ def cluster_bootstrap(
 ) -> tuple[float, float]:
     """95 % percentile interval of the mean of `values` when whole clusters are drawn with replacement.
 
-    `clusters` names the cluster of each value. Raises ValueError when there are no values or the lengths differ.
+    Where all values are 0, or all 1, every draw has the same mean: the interval is then Wilson's, of as many
+    observations as there are clusters. `clusters` names the cluster of each value. Raises ValueError when there are no values or the lengths differ.
     """
     if not values or len(values) != len(clusters):
         raise ValueError(f"expected as many clusters as values, at least one, got {len(clusters)} and {len(values)}.")
@@ -20,6 +21,8 @@ def cluster_bootstrap(
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
     sums = np.bincount(index, weights=np.asarray(values, dtype=float))
     counts = np.bincount(index)
+    if len(set(values)) == 1 and values[0] in (0.0, 1.0):
+        return wilson(values[0], len(names))
     generator = np.random.default_rng(seed)
     means = np.empty(rounds)
     for i in range(rounds):
@@ -29,12 +32,20 @@ def cluster_bootstrap(
     return float(low), float(high)
 
 
+def wilson(share: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share observed in n independent trials (Wilson 1927, eq. for the score test)."""
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
 def paired_gap(
     ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[str], *, seed: int
 ) -> tuple[float, tuple[float, float]]:
     """Mean of ours minus theirs on the same items, with its clustered interval."""
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    return sum(differences) / len(differences), cluster_bootstrap(differences, clusters, seed=seed)
+    low, high = cluster_bootstrap([(d + 1) / 2 for d in differences], clusters, seed=seed)  # as shares, from 0 to 1
+    return sum(differences) / len(differences), (2 * low - 1, 2 * high - 1)
 
 
 def sign_flip_test(

@@ -137,7 +137,7 @@ def test_every_rating_is_kept_with_who_gave_it_and_on_which_words(save: Save) ->
         assert len(rows) == ASKED[aspect]
         for kept in rows:
             assert kept["judge"] == {
-                "name": "known judge", "version": "1", "prompt_sha256": aspect_prompt_hash(aspect)
+                "name": "known judge", "version": "1", "prompt_sha256": aspect_prompt_hash(aspect), "url": None,
             }  # fmt: skip
             assert (kept["control"], kept["status"], kept["served_by"]) == ("full", "scored", "known-0613")
     assert [kept["id"] for kept in rows] == ["consistency/v_-6dz6xx77I_0", "consistency/v_-6dz6xx77I_1"]

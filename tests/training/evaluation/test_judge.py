@@ -88,9 +88,10 @@ def test_the_prompt_asks_for_an_integer_and_shows_no_fraction() -> None:
 
 def test_every_identity_has_a_file_name_of_its_own() -> None:
     base = {"name": "org/judge-7b", "version": "1", "prompt_sha256": "a"}
-    changed = [base, base | {"name": "org_judge-7b"}, base | {"version": "2"}, base | {"prompt_sha256": "b"}]
+    others = [{"name": "org_judge-7b"}, {"version": "2"}, {"prompt_sha256": "b"}, {"url": "http://a/v1"}]
+    changed = [base, *(base | other for other in others)]
     slugs = [JudgeIdentity(**fields).slug for fields in changed]
-    assert len(set(slugs)) == 4
+    assert len(set(slugs)) == 5
     assert all("/" not in slug for slug in slugs)
     assert slugs[0].startswith("org-judge-7b-")
 

@@ -60,7 +60,7 @@ def test_video_chatgpt_is_judged_in_five_aspects(
     assert judged(folder) == {
         "judge": {
             "name": "org/judge", "version": "2024-05-13",
-            "prompt_sha256": {aspect: aspect_prompt_hash(aspect) for aspect in ASPECTS},
+            "prompt_sha256": {aspect: aspect_prompt_hash(aspect) for aspect in ASPECTS}, "url": server.url,
         },
         "full": {
             "correctness": summary(8 / 3, scored=3), "detail": summary(2.0, scored=3),

@@ -175,3 +175,11 @@ def test_a_comparison_names_what_flipped(write_questions: Write, tmp_path: Path)
     assert found.p_value == 1.0, "one video says nothing"
     with pytest.raises(ResumeError, match="lacks 6 answers under 'reversed'"):
         compare(tmp_path / "bad", tmp_path / "good", control="reversed")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"benchmark": "mcq"'])
+def test_a_run_file_of_another_origin_is_named(write_questions: Write, tmp_path: Path, text: str) -> None:
+    examine(write_questions(), FakeScorer())
+    (tmp_path / "run/run.json").write_text(text)
+    with pytest.raises(ResumeError, match=r"run\.json: expected what a run was made of"):
+        merge([tmp_path / "run"], tmp_path / "again")

@@ -4,14 +4,15 @@ A stand-in for the model is enough for that; what a model makes of videos is tes
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from bridge.likelihood import OptionScores, UnanswerableError
+from bridge.generate import UnanswerableError
+from bridge.likelihood import OptionScores
 from tests.training.evaluation.fakes import ROWS, FakeScorer, examine, rows_of
 from training.data.items import Item
 from training.evaluation.benchmarks import Benchmark, choices
@@ -29,8 +30,8 @@ def test_summary_and_rows(write_questions: Write, fake_scorer: FakeScorer) -> No
     assert list(summary) == ["full", "no_video", "wrong_video"]
     full = summary["full"]
     assert {key: full[key] for key in ("accuracy", "ci95", "n", "failed", "unparsed")} == {
-        "accuracy": 1.0, "ci95": [1.0, 1.0], "n": 6, "failed": 0, "unparsed": 0,
-    }  # fmt: skip
+        "accuracy": 1.0, "ci95": pytest.approx([0.438, 1.0], abs=1e-3), "n": 6, "failed": 0, "unparsed": 0,
+    }, "of three videos that are all right"  # fmt: skip
     assert {name: score["value"] for name, score in full["scores"].items()} == {
         "corrected": 1.0,
         "length_normalised": 1.0,
@@ -202,18 +203,19 @@ def test_descriptions_are_also_held_against_the_keywords_of_other_videos(
 
 
 def test_the_page_shows_frames_and_keeps_text_text(write_questions: Write, fake_scorer: FakeScorer) -> None:
-    data = write_questions([ROWS[0] | {"question": "</script><b>who?"}, *ROWS[1:]])
+    data = write_questions([ROWS[0] | {"question": "</script><b>who? __TABLES__ __ROWS__"}, *ROWS[1:]])
     examine(data, fake_scorer)
     page = (data.parent / "run/report.html").read_text()
     assert page.count("</script>") == page.count("<script") == 1
     rows = json.loads(page.split("const rows = ")[1].split(";\n")[0])
     assert {row["verdict"] for row in rows} == {"right", "wrong"}
     assert all((data.parent / "run" / row["frames"]).exists() for row in rows if row["frames"])
-    assert len([row for row in rows if row["frames"]]) == 12
+    assert [row["times"] for row in rows if row["frames"]] == [[0.0, 1.0, 2.0, 3.0]] * 12
+    assert page.count("<h1>") == page.count("<nav>") == 1
     assert all(abs(sum(option["share"] for option in row["options"]) - 1) < 1e-9 for row in rows)
 
 
-def test_lines_on_screen_are_read_beside_the_video_that_is_shown(tmp_path: Path, fake_scorer: FakeScorer) -> None:
+def test_lines_on_screen_are_those_of_the_own_video_whatever_is_shown(tmp_path: Path, fake_scorer: FakeScorer) -> None:
     items = []
     for i, name in enumerate("abc"):
         (tmp_path / f"{name}.mp4").write_text(name)
@@ -226,8 +228,41 @@ def test_lines_on_screen_are_read_beside_the_video_that_is_shown(tmp_path: Path,
         )  # fmt: skip
     benchmark = Benchmark(name="subtitled", read=lambda path: items, exam=choices("plain"))
     run(benchmark, RunConfig(data=tmp_path, output=tmp_path / "run"), load=lambda name: fake_scorer)
-    beside = [question for question, with_video in fake_scorer.scored if with_video]
-    assert beside == [f"{name} begins\n{name} ends\nWhat?" for name in "abc" for _ in range(2)], (
-        "its own and as a wrong one"
-    )
-    assert [question for question, with_video in fake_scorer.scored if not with_video] == ["What?"]
+    spoken = [f"{name} begins\n{name} ends\nWhat?" for name in "abc"]
+    for with_video, times in ((True, 2), (False, 1)):  # its own and a wrong one; once without, for all controls
+        assert sorted(q for q, seen in fake_scorer.scored if seen == with_video) == sorted(spoken * times)
+
+
+def test_a_broken_video_moves_no_gap(write_questions: Write, tmp_path: Path) -> None:
+    """A scorer that is right with and without the video gains nothing by it, whatever cannot be read."""
+
+    class Knowing(FakeScorer):
+        def score(self, question: str, options: Sequence[str], seen: Seen) -> OptionScores:
+            return OptionScores(log_likelihood=[-1.0, -2.0, -3.0], tokens=[1, 1, 1])
+
+    data = write_questions([row | {"answer": 0} for row in ROWS])
+    report = examine(data, Knowing(broken={"b.mp4"}), controls=("full", "no_video"))
+    assert (report.summaries["full"]["accuracy"], report.summaries["full"]["failed"]) == (pytest.approx(4 / 6), 2)
+    answered = report.summaries["full"]["scores"]["accuracy, not failed"]
+    assert (answered["value"], answered["n"]) == (1.0, 4)
+    gap, (low, high), n = report.gaps["no_video"]["accuracy"]
+    assert (gap, low, high, n) == (0.0, 0.0, 0.0, 4)
+    nothing = examine(data, Knowing(broken={"a.mp4", "b.mp4", "c.mp4"}), output="none", controls=("full", "no_video"))
+    assert nothing.gaps["no_video"] == {}
+
+
+def test_letters_that_say_nothing_are_counted(write_questions: Write) -> None:
+    class Mumbling(FakeScorer):
+        def answer(self, question: str, seen: Seen, *, max_new_tokens: int) -> str:
+            return "Hm."
+
+    report = examine(write_questions(), Mumbling(broken={"b.mp4"}), letters=True, controls=("full",))
+    full = report.summaries["full"]
+    assert (full["unparsed"], full["failed"]) == (4, 2)
+    assert (full["scores"]["letter_unparsed"]["value"], full["scores"]["letter_unparsed"]["n"]) == (1.0, 4)
+
+
+def test_every_video_is_shuffled_in_its_own_way(write_questions: Write, fake_scorer: FakeScorer) -> None:
+    examine(write_questions(), fake_scorer, controls=("shuffled",))
+    orders = {tuple(value - first[0] for value in first) for first, _ in fake_scorer.encoded}
+    assert len(orders) > 1

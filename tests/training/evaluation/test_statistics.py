@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluation.statistics import cluster_bootstrap, paired_gap, sign_flip_test
+from training.evaluation.statistics import cluster_bootstrap, paired_gap, sign_flip_test, wilson
 
 
 def test_interval_of_independent_items_is_the_normal_one() -> None:
@@ -57,3 +57,11 @@ def test_p_values_of_no_difference_are_uniform_and_those_of_a_large_one_are_smal
     assert 0.02 < np.mean(np.array(null) < 0.05) < 0.09
     assert 0.4 < np.mean(null) < 0.6
     assert sign_flip_test(generator.normal(size=40) + 2, generator.normal(size=40), clusters, seed=0) < 0.001
+
+
+def test_shares_that_never_differ_have_wilsons_interval() -> None:
+    assert cluster_bootstrap([0.0] * 10, list("aabbccddee"), seed=0) == pytest.approx((0.0, 0.4345), abs=1e-4)
+    assert cluster_bootstrap([1.0], ["a"], seed=0) == pytest.approx((0.2065, 1.0), abs=1e-4)
+    assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert paired_gap([1.0] * 3, [0.0] * 3, list("abc"), seed=0) == (1.0, pytest.approx((-0.123, 1.0), abs=1e-3))
+    assert paired_gap([1.0] * 3, [1.0] * 3, list("abc"), seed=0) == (0.0, (0.0, 0.0))

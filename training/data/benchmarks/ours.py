@@ -1,16 +1,20 @@
 """Anybody's questions, in JSONL: multiple choice, open questions, and keywords of free descriptions.
 
-Videos are relative to the file; ./a.mp4 and a.mp4 are one. Every reader raises DataError with file and line.
+Videos are relative to the file; ./a.mp4 and a.mp4 are one. A row may say its "task": scores are then also given by
+task. Every reader raises DataError with file and line.
 """
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from training.data.items import Item
 from training.data.jsonl import DataError, read_rows
 from training.data.questions import CAPTION_QUESTIONS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +48,20 @@ def _read(
     items, seen = [], set()
     for number, row in read_rows(path):
         where = f"{path}:{number}"
-        unknown, missing = sorted(row.keys() - keys - optional), sorted(keys - row.keys())
-        if unknown or missing:
-            known = ", ".join(sorted(keys | optional))
-            raise DataError(f"{where}: unknown {unknown}, missing {missing}. Known keys: {known}.")
+        known = keys | set(optional) | {"task"}
+        unknown, missing = sorted(row.keys() - known), sorted(keys - row.keys())
+        if missing:
+            raise DataError(f"{where}: unknown {unknown}, missing {missing}. Known keys: {', '.join(sorted(known))}.")
+        if unknown and not items:
+            log.warning("%s: unknown %s, not read here. Known keys: %s.", where, unknown, ", ".join(sorted(known)))
+        if isinstance(row.get("id"), int):
+            row = row | {"id": str(row["id"])}
         for key in keys & {"id", "video", "question"}:
             if not isinstance(row[key], str) or not row[key]:
                 raise DataError(f"{where}: expected text in '{key}', got {row[key]!r}.")
         item = parse(where, row | {"video": PurePath(row["video"]).as_posix()})
+        if "task" in row:
+            item = replace(item, groups={"task": str(row["task"])})
         if item.id in seen:
             raise DataError(f"{where}: the id '{item.id}' comes twice.")
         seen.add(item.id)
