@@ -78,6 +78,23 @@ def test_every_command_answers_help_at_once(command: tuple[str, ...]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("app", "--share"),
+        ("training.evaluation", "mcq", "--data", "a.jsonl", "--output", "run", "--letters"),
+        ("training", "align", "--data", "a.jsonl", "--output", "run", "--resume"),
+    ],
+    ids=" ".join,
+)
+def test_a_switch_takes_no_value(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "False"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "unrecognized arguments: False" in done.stderr
+
+
 def test_notice_names_every_example_clip_and_every_weight_wheel() -> None:
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
     clips = {path.name for path in (ROOT / "examples").glob("*.mp4")}
