@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -19,6 +20,19 @@ class VideoFeatures:
     video: Tensor
 
 
+def tube_mask(num_patches: int, rate: float, generator: torch.Generator) -> Tensor:
+    """(K,) indices of the patches that stay when a share `rate` is masked in all frames alike, ascending.
+
+    BT-Adapter, arXiv 2309.15785, asymmetric masking: K = L - floor(rate * L). Its published code lays the mask out
+    frame by frame over tokens that stand patch by patch, so that no patch stays masked over time; here they do.
+    Raises ValueError for a rate that is not in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"expected a share of masked patches of at least 0 and below 1, got {rate}.")
+    kept = num_patches - int(rate * num_patches)
+    return torch.randperm(num_patches, generator=generator)[:kept].sort().values
+
+
 class MugSTAN(nn.Module):
     """The video encoder. Axes: B videos, T frames, L patches, D width, E joint space, A texts, W words."""
 
@@ -34,9 +48,17 @@ class MugSTAN(nn.Module):
         states = self.backbone.frame_states(rearrange(video, "b t c h w -> (b t) c h w"), self.branch.depth)
         return rearrange(states, "d (b t) n w -> d b t n w", b=video.shape[0])
 
-    def encode_states(self, states: Tensor, *, branch: bool = True) -> VideoFeatures:
-        """Tower states (d, B, T, 1 + L, D) -> VideoFeatures; without the branch, every frame stands alone."""
-        fused = self.branch(states, *self.backbone.branch_positions()) if branch else states[-1]
+    def encode_states(self, states: Tensor, *, branch: bool = True, patches: Tensor | None = None) -> VideoFeatures:
+        """Tower states (d, B, T, 1 + L, D) -> VideoFeatures; without the branch, every frame stands alone.
+
+        `patches` (K,) are the indices of those that are looked at, the same in every frame, None for all: masked
+        training (see tube_mask). The tower has seen all patches in any case.
+        """
+        class_embedding, positions = self.backbone.branch_positions()
+        if patches is not None:
+            tokens = torch.cat([patches.new_zeros(1), 1 + patches])
+            states, positions = states[..., tokens, :], positions[tokens]
+        fused = self.branch(states, class_embedding, positions) if branch else states[-1]
         tokens, frames = self.backbone.finish(fused)
         return VideoFeatures(tokens=tokens, frames=frames, video=frames.mean(1))
 
