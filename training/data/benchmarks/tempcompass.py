@@ -6,6 +6,7 @@ From github.com/llyx97/TempCompass; the question files lie in questions/ or in t
     yes_no.json               the same with "yes" or "no"
     caption_matching.json     the same with two sentences, marked "Caption A: ...", "Sentence A: ..." or "Option 1: ..."
     captioning.json           the same; the answer is that of a multiple-choice question
+    any of them               or, as a list: {"video_id", "dim", "question", "answer"} and what else a copy may add
     videos/                   {video}.mp4
 
 Their owners have a caption judged by whether a language model that knows only the caption answers the first
@@ -15,10 +16,19 @@ answer, and no rule stands in for the judge, so captions are read where they are
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from training.data.benchmarks.files import VIDEO_SUFFIXES, Row, find_file, find_medium, read_object
+from training.data.benchmarks.files import (
+    VIDEO_SUFFIXES,
+    Row,
+    find_file,
+    find_medium,
+    json_rows,
+    read_object,
+    read_text,
+)
 from training.data.items import Item, unique
 from training.data.jsonl import DataError
 
@@ -42,12 +52,24 @@ def read(root: Path, tasks: Sequence[str] = SCORED) -> list[Item]:
 
 def _rows(path: Path) -> Iterator[tuple[tuple[str, str, int], Row]]:
     """(video, dim, number) and row of every question."""
+    if read_text(path).lstrip().startswith("["):
+        yield from _flat_rows(path)
+        return
     for video, dims in read_object(path).items():
         for dim, questions in dims.items() if isinstance(dims, dict) else [("", dims)]:
             if not isinstance(questions, list) or not all(isinstance(question, dict) for question in questions):
                 raise DataError(f"{path}:{video}: expected lists of questions by dim, got {str(questions)[:80]}")
             for number, cells in enumerate(questions):
                 yield (video, dim, number), Row(f"{path}:{video}/{dim}/{number}", cells)
+
+
+def _flat_rows(path: Path) -> Iterator[tuple[tuple[str, str, int], Row]]:
+    """The same of a list of rows."""
+    numbers: Counter[tuple[str, str]] = Counter()
+    for row in json_rows(path, ("video_id", "dim", "question", "answer"), ("mc_question", "mc_answer")):
+        place = row.name("video_id"), row.text("dim")
+        yield (*place, numbers[place]), row
+        numbers[place] += 1
 
 
 def _item(root: Path, task: str, video: str, dim: str, number: int, row: Row) -> Item:

@@ -152,3 +152,18 @@ def test_broken(golden: Golden, task: str, change: tuple[str, str] | None, messa
     root = golden("tempcompass", {f"questions/{task}.json": change})
     with pytest.raises(DataError, match=message):
         tempcompass.read(root, [task])
+
+
+def test_a_list_of_rows_holds_the_same(golden: Golden) -> None:
+    root = golden("tempcompass")
+    expected = tempcompass.read(root)
+    for task in tempcompass.SCORED:
+        path = next(p for p in (root / f"questions/{task}.json", root / f"{task}.json") if p.is_file())
+        rows = [
+            {"video_id": video, "dim": dim, **question}
+            for video, dims in json.loads(path.read_text(encoding="utf-8-sig")).items()
+            for dim, questions in dims.items()
+            for question in questions
+        ]
+        path.write_text(json.dumps(rows))
+    assert tempcompass.read(root) == expected
