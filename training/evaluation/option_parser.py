@@ -164,6 +164,8 @@ DENIED = (
         rf"|{LETTER_MARK} (?:is |are )?out\b|{MARK} (?:only )?(?:if|unless)\b",
         re.I,
     ),
+    # "the probability of A is 0.2, B is 0.7", "B: 70 %": numbers to be compared, and no rule compares them
+    re.compile(rf"(){LETTER_MARK}(?: (?:is|has|gets|at)|\s?[:=])? (?:about )?(?:\d*\.\d+|\d+ ?%)", re.I),
     # "not B", "neither A nor B", "rather than the dog": the next mark of the clause.
     re.compile(rf"(\b{DENYING}\b:?(?:(?!\b{RESUMING}\b){IN_CLAUSE}){{0,120}}){MARK}", re.I),
     # "I first thought B", "C over D", "some would say A": letters only, for he may initially walk.
