@@ -39,6 +39,11 @@ class Item:
     context: str = ""
     timed_context: tuple[TimedLine, ...] = ()
 
+    @property
+    def cluster(self) -> str:
+        """What items must share to count as dependent: intervals resample whole clusters."""
+        return self.video
+
     def __post_init__(self) -> None:
         """Raises ValueError for an item that could not be scored."""
         if self.candidates and (self.answer is None or not 0 <= self.answer < len(self.candidates)):

@@ -10,16 +10,22 @@ KNOWN_KEYS = {"id", "video", "caption", "captions", "split"}
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionedVideo:
-    """A video, by its path relative to the data file, and every caption that is right for it."""
+    """A video, by its path relative to the data file or folder, and every caption that is right for it.
+
+    split   the name of its split, None where the file does not say
+    end     the seconds that the captions are about, from the beginning; None for the whole
+    """
 
     video: str
     captions: tuple[str, ...]
+    split: str | None = None
+    end: float | None = None
 
 
 def read_retrieval(path: Path) -> list[CaptionedVideo]:
     """All videos of a file in the order of their first rows; rows of one video join. Video paths are relative to the file.
 
-    A row is {"video", "caption"} or {"video", "captions": [...]}; `id` and `split` may stand beside them and are not
+    A row is {"video", "caption"} or {"video", "captions": [...]}; `split` may stand beside them, and `id`, which is not
     used. Captions stay as they are written, also where one comes twice. Whether the videos can be read shows later.
     Raises DataError with file and line, also for a file that mixes splits: their scores would mean nothing together.
     """
@@ -36,7 +42,7 @@ def read_retrieval(path: Path) -> list[CaptionedVideo]:
         captions.setdefault(PurePath(video).as_posix(), []).extend(said)  # ./a.mp4 is a.mp4
     if not captions:
         raise DataError(f"{path}: expected at least one video with a caption, got none.")
-    return [CaptionedVideo(video=video, captions=tuple(said)) for video, said in captions.items()]
+    return [CaptionedVideo(video=video, captions=tuple(said), split=split) for video, said in captions.items()]
 
 
 def _parse(where: str, row: dict) -> tuple[str, list[str]]:

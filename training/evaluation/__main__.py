@@ -3,23 +3,34 @@
 import argparse
 import logging
 import sys
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-from training.data.benchmarks.catalogue import CATALOGUE
-from training.evaluation.controls import CONTROLS, DEFAULT_CONTROLS
+from training.data.benchmarks.catalogue import CATALOGUE, Entry
+from training.evaluation.controls import CONTROLS, DEFAULT_CONTROLS, SEEN_CONTROLS
 
 SIMILARITIES = ("plain", "mug", "mug_simple")
 NOTHING_MEASURED, INTERRUPTED = 1, 130
 """Exit codes."""
+DATA_HELP = "questions, captions or labels, a file or a folder; videos are relative to it"
+MODEL_HELP = "chat model; where only its encoder is asked, an encoder preset or folder too (default: mini)"
 
 
-def control_list(text: str) -> tuple[str, ...]:
+def control_list(text: str, known: Iterable[str] = CONTROLS) -> tuple[str, ...]:
     """Names of controls separated by commas, as an argument."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in CONTROLS]
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"unknown {unknown or 'empty list'}. Known controls: {', '.join(CONTROLS)}.")
+        raise argparse.ArgumentTypeError(f"unknown {unknown or 'empty list'}. Known controls: {', '.join(known)}.")
     return names
+
+
+def count(text: str) -> int:
+    """A number of at least one, as an argument."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got '{text}'.")
+    return int(text)
 
 
 def part(text: str) -> tuple[int, int]:
@@ -39,13 +50,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="what each benchmark needs, and where to get it")
     commands = parser.add_subparsers(dest="name", metavar="NAME")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--data", type=Path, required=True, metavar="PATH", help="questions; videos are relative to it")
-    common.add_argument("--model", default="mini", metavar="NAME_OR_FOLDER", help="chat model (default: mini)")
+    common.add_argument("--data", type=Path, required=True, metavar="PATH", help=DATA_HELP)
+    common.add_argument("--model", default="mini", metavar="NAME_OR_FOLDER", help=MODEL_HELP)
     common.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of answers and summary")
     common.add_argument("--seed", type=int, default=0, help="of controls and confidence intervals (default: 0)")
     for name, entry in CATALOGUE.items():
         command = commands.add_parser(name, parents=[common], help=entry.measures, description=entry.measures)
-        if name == "retrieval":
+        if entry.kind == "recognition":
+            add_recognition(command, entry)
+            continue
+        if entry.kind == "retrieval":
             command.add_argument(
                 "--mode", choices=SIMILARITIES, help="similarity (default: what the checkpoint was trained with)"
             )
@@ -83,6 +97,22 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_recognition(command: argparse.ArgumentParser, entry: Entry) -> None:
+    """The options of a benchmark that asks an encoder for classes."""
+    command.add_argument(
+        "--views", type=count, default=1, metavar="N",
+        help="clips of a video, one after the other, whose similarities are averaged (default: 1)",
+    )  # fmt: skip
+    command.add_argument(
+        "--split", type=int, choices=range(1, entry.splits + 1), default=1, help="of its owners (default: 1)"
+    )
+    command.add_argument(
+        "--controls", type=partial(control_list, known=SEEN_CONTROLS), default=SEEN_CONTROLS[:1], metavar="NAME,...",
+        help=f"of {', '.join(SEEN_CONTROLS)} (default: {SEEN_CONTROLS[0]})",
+    )  # fmt: skip
+    command.add_argument("--shard", type=part, default=(1, 1), metavar="i/n", help="watch only this part of the videos")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Do what is asked and print a table. Returns the exit code: 1 when nothing could be measured."""
     parser = build_parser()
@@ -98,12 +128,16 @@ def main(argv: list[str] | None = None) -> int:
     from training.data.jsonl import DataError
     from training.evaluation import commands
     from training.evaluation.answers import ResumeError
-    from training.evaluation.retrieval import EncoderError
+    from training.evaluation.retriever import EncoderError
     from training.evaluation.run import UsageError
 
-    command = {"compare": commands.compare, "merge": commands.merge, "retrieval": commands.retrieval}
+    command = {
+        "compare": commands.compare, "merge": commands.merge, "questions": commands.benchmark,
+        "retrieval": commands.retrieval, "recognition": commands.recognition,
+    }  # fmt: skip
+    what = CATALOGUE[args.name].kind if args.name in CATALOGUE else args.name
     try:
-        return command.get(args.name, commands.benchmark)(args)
+        return command[what](args)
     except (DataError, ModelError, EncoderError, ResumeError, UsageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return NOTHING_MEASURED

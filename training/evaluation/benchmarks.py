@@ -10,6 +10,7 @@ from training.data.benchmarks import (
     mvbench,
     nextqa,
     ours,
+    recognition,
     tempcompass,
     tgif_qa,
     vcg_qa,
@@ -23,6 +24,7 @@ from training.evaluation.choice import ChoiceExam
 from training.evaluation.exam import Exam
 from training.evaluation.mixed import MixedExam
 from training.evaluation.open_ended import DescribeExam, OpenExam
+from training.evaluation.recognition import RecognitionExam
 from training.evaluation.scorer import Scorer
 
 MakeExam = Callable[[Scorer | None, bool], Exam]
@@ -111,6 +113,13 @@ BENCHMARKS = (
     Benchmark(
         name="tempcompass", read=tempcompass.read,
         exam=lambda scorer, letters: ChoiceExam(scorer=scorer, prompt=tempcompass_choice, ask_letters=letters),
+    ),
+    *(
+        Benchmark(
+            name=name, read=partial(recognition.read, name=name),
+            exam=lambda scorer, letters: RecognitionExam(scorer=scorer),
+        )
+        for name in recognition.READERS
     ),
 )  # fmt: skip
 

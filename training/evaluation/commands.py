@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from bridge.language_model import LanguageModel
 from training.data.benchmarks.video_chatgpt import ASPECTS
+from training.data.datasets.clips import missing_media
 from training.data.items import Item
 from training.evaluation import compare as comparing
 from training.evaluation import merge as merging
@@ -17,7 +19,9 @@ from training.evaluation import retrieval as retrieving
 from training.evaluation.answers import replace
 from training.evaluation.aspects import aspect_prompt_hash, aspects_identity, judge_aspects
 from training.evaluation.benchmarks import Benchmark, benchmark_by_name
+from training.evaluation.confusion import write_confusion
 from training.evaluation.judge import EndpointJudge, Judge, LocalJudge
+from training.evaluation.recognition import ActionWatcher
 from training.evaluation.rejudge import judge_file
 from training.evaluation.report import table
 from training.evaluation.run import RunConfig, UsageError, items_hash, run
@@ -131,12 +135,26 @@ def _model_under_test(folder: Path) -> str | None:
 def retrieval(args: argparse.Namespace) -> int:
     """Rank captions by video and videos by caption. 1 when no video could be read."""
     config = retrieving.RetrievalConfig(
-        data=args.data, model=args.model, output=args.output, mode=args.mode, dual_softmax=args.dual_softmax,
+        benchmark=args.name, data=args.data, model=args.model, output=args.output, mode=args.mode, dual_softmax=args.dual_softmax,
         seed=args.seed,
     )  # fmt: skip
     summary = retrieving.run(config)
     sys.stdout.write(retrieving.table(summary) + "\n")
     return int(summary.failed == summary.n)
+
+
+def recognition(args: argparse.Namespace) -> int:
+    """Find the class of every video by its name. 1 when every video of a control failed."""
+    found = benchmark_by_name(args.name if args.split == 1 else f"{args.name}_split{args.split}")
+    videos = found.read(args.data)
+    missing_media(args.data if args.data.is_dir() else args.data.parent, videos)
+    config = RunConfig(
+        data=args.data, model=args.model, output=args.output, controls=args.controls, seed=args.seed, shard=args.shard
+    )
+    report = run(found, config, load=partial(ActionWatcher.load, views=args.views))
+    write_confusion(args.output, videos[0].classes)
+    sys.stdout.write(table(report))
+    return int(any(summary["failed"] == summary["n"] for summary in report.summaries.values()))
 
 
 def merge(args: argparse.Namespace) -> int:

@@ -48,7 +48,7 @@ def compare(a: Path, b: Path, *, control: str = "full", seed: int = 0) -> list[C
             [{} if answers[item.id].status == "failed" else exam.score(item, answers[item.id]) for item in items]
         )
     comparisons = []
-    clusters = [item.video for item in items]
+    clusters = [item.cluster for item in items]
     for name in exam.headline:
         ours, theirs = ([row.get(name, 0.0) for row in rows] for rows in reversed(scored))
         difference, interval = paired_gap(ours, theirs, clusters, seed=seed)

@@ -27,7 +27,7 @@ from training.evaluation.controls import CONTROLS, DEFAULT_CONTROLS, Showing, ar
 from training.evaluation.exam import AnswerError, Exam
 from training.evaluation.page import write_page
 from training.evaluation.report import Report, report_on, table
-from training.evaluation.scorer import Scorer, Seen
+from training.evaluation.scorer import Seen, Watcher
 from training.evaluation.watched import WatchLog
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class RunConfig:
     shard: tuple[int, int] = (1, 1)
 
 
-def run(benchmark: Benchmark, config: RunConfig, *, load: Callable[[str], Scorer]) -> Report:
+def run(benchmark: Benchmark, config: RunConfig, *, load: Callable[[str], Watcher]) -> Report:
     """Ask, write, sum up. Goes on where an earlier run in the same folder stopped. `load` turns a name into a scorer.
 
     Raises DataError for unusable data, UsageError for controls that would show nothing, ResumeError when the folder
@@ -108,7 +108,7 @@ def write_report(
 
 
 def answer_all(
-    scorer: Scorer,
+    scorer: Watcher,
     exam: Exam,
     tasks: Iterable[Task],
     root: Path,
@@ -159,7 +159,7 @@ def answer_all(
 
 
 def spoken(
-    scorer: Scorer, tasks: Iterable[Task], root: Path, lines: Mapping[str, Sequence[TimedLine]]
+    scorer: Watcher, tasks: Iterable[Task], root: Path, lines: Mapping[str, Sequence[TimedLine]]
 ) -> Iterator[Task]:
     """The tasks with the words that stand on their own video's frames; none where it cannot be read, or has none."""
     words: dict[tuple[str, float | None, float | None], str] = {}
@@ -214,7 +214,7 @@ def check_controls(config: RunConfig, items: Sequence[Item]) -> None:
 
 
 def manifest(
-    benchmark: Benchmark, config: RunConfig, items: Sequence[Item], scorer: Scorer, exam: Exam
+    benchmark: Benchmark, config: RunConfig, items: Sequence[Item], scorer: Watcher, exam: Exam
 ) -> dict[str, Any]:
     """What a run is made of: a run that goes on must agree in all but names and places."""
     wording = "\n".join(exam.wording(item) for item in items)
@@ -226,7 +226,7 @@ def manifest(
     }  # fmt: skip
 
 
-def session(config: RunConfig, scorer: Scorer) -> dict[str, Any]:
+def session(config: RunConfig, scorer: Watcher) -> dict[str, Any]:
     """What one start of a run notes down."""
     return {
         "command": sys.argv[1:], "controls": list(config.controls), "git_commit": git_commit(),

@@ -34,8 +34,8 @@ class Seen:
     key_values: KeyValues = field(default_factory=KeyValues)
 
 
-class Scorer(Protocol):
-    """What a benchmark needs of a model."""
+class Watcher(Protocol):
+    """What every benchmark needs of a model: it watches."""
 
     num_frames: int
 
@@ -50,6 +50,10 @@ class Scorer(Protocol):
 
     def watch(self, pixels: Tensor, *, branch: bool) -> Seen:
         """Frames uint8 (T, 3, H, W) as the model sees them."""
+
+
+class Scorer(Watcher, Protocol):
+    """What questions need of a model: it also reads and answers."""
 
     def score(self, question: str, options: Sequence[str], seen: Seen) -> OptionScores:
         """Sums of log-likelihoods and numbers of tokens of the options as answers to the question."""

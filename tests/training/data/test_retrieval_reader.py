@@ -24,8 +24,8 @@ def test_rows_of_one_video_join_in_the_order_of_the_file(tmp_path: Path) -> None
         {"video": "a.mp4", "caption": "An ant."},
     )
     assert read_retrieval(path) == [
-        CaptionedVideo(video="clips/b.mp4", captions=("A bird.", "It sings.")),
-        CaptionedVideo(video="a.mp4", captions=("An ant.", "It walks.", "An ant.")),
+        CaptionedVideo(video="clips/b.mp4", captions=("A bird.", "It sings."), split="test"),
+        CaptionedVideo(video="a.mp4", captions=("An ant.", "It walks.", "An ant."), split="test"),
     ]
 
 

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import BertConfig, Dinov2Config
 
 from benchmarks.clip import write_clip
 from bridge.checkpoint import CheckpointConfig, LLMPart, ProjectorPart, read_config, save_checkpoint
 from bridge.runtime import Runtime
-from encoder.backbones.mini import MiniBackbone
 from encoder.backbones.wheel_weights import text_tokenizer
 from encoder.checkpoints import EncoderPart, save_encoder
 from encoder.model import MugSTAN, VideoFeatures
 from encoder.mug import MODES
-from encoder.presets import ENCODERS, clip_encoder, fresh_branch
+from encoder.presets import ENCODERS, clip_encoder
 from encoder.video import read_frames
+from tests.training.evaluation.tiny import tiny_encoder
 from training.data.jsonl import DataError
-from training.evaluation import retrieval
-from training.evaluation.retrieval import EncoderError, RetrievalConfig, RetrievalSummary, load_retriever, run, table
+from training.evaluation import retriever
+from training.evaluation.retrieval import RetrievalConfig, RetrievalSummary, run, table
+from training.evaluation.retriever import EncoderError, Retriever, load_retriever
 
 ROWS = [
     {"video": "wide.mp4", "captions": ["A technician on a red lift.", "Mirrors of a telescope stand in a hall."]},
@@ -41,30 +41,11 @@ once_read = cache(read_frames)
 """Decoding takes most of the time here, and the same files come in most tests."""
 
 
-def tiny_encoder() -> MugSTAN:
-    """The mini encoder in toy size, with all the words of its tokenizer; its branch counts for something."""
-    torch.manual_seed(2)
-    backbone = MiniBackbone(
-        vision_config=Dinov2Config(
-            hidden_size=32, num_hidden_layers=3, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14
-        ),
-        text_config=BertConfig(
-            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=64
-        ),
-        image_size=56, embed_dim=24, head_hidden=32,
-    )  # fmt: skip
-    encoder = MugSTAN(backbone, fresh_branch(backbone, depth=2, scaled=True, max_frames=8)).eval()
-    torch.nn.init.constant_(encoder.branch.output_fusion.scale, 0.5)
-    for head in (backbone.vision_head, backbone.text_head):
-        torch.nn.init.normal_(head.fc2.weight)  # features far apart: no rank hangs on rounding
-    return encoder.requires_grad_(False)
-
-
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENCODERS, "tiny", tiny_encoder)
-    monkeypatch.setattr(retrieval, "find_runtime", Runtime)
-    monkeypatch.setattr(retrieval, "read_frames", once_read)
+    monkeypatch.setattr(retriever, "find_runtime", Runtime)
+    monkeypatch.setattr(retriever, "read_frames", once_read)
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +141,48 @@ def test_every_video_is_encoded_once_and_a_rerun_is_the_same(
     examine: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(retrieval, "read_frames", lambda path, n: seen.append(path.name) or once_read(path, n))
+    monkeypatch.setattr(
+        retriever, "read_frames", lambda path, n, end: seen.append(path.name) or once_read(path, n, end=end)
+    )
     rows = [{"video": row["video"], "caption": caption} for row in ROWS for caption in captions_of(row)]
     first = examine(rows)
     assert seen == [row["video"] for row in ROWS]
     assert examine(rows) == first
     assert examine(ROWS)[1] == first[1], "rows of one video join"
+
+
+def test_a_run_stopped_in_the_middle_ends_bit_for_bit_the_same(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the features of a real encoder, a picture's among them."""
+    data = media / f"{tmp_path.name}.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    compared: list[list[bytes]] = []
+    similarity = Retriever.similarity
+
+    def noted(self: Retriever, captions: list[str], frames: list[torch.Tensor], mode: str) -> np.ndarray:
+        compared.append([video.numpy().tobytes() for video in frames])
+        return similarity(self, captions, frames, mode)
+
+    monkeypatch.setattr(Retriever, "similarity", noted)
+    run(RetrievalConfig(data=data, model="tiny", output=tmp_path / "whole", mode="mug"))
+    watched = []
+
+    def stop_at_the_last(path: Path, n: int, end: float | None) -> object:
+        watched.append(path.name)
+        if len(watched) == 4:
+            raise KeyboardInterrupt
+        return once_read(path, n, end=end)
+
+    monkeypatch.setattr(retriever, "read_frames", stop_at_the_last)
+    config = RetrievalConfig(data=data, model="tiny", output=tmp_path / "stopped", mode="mug")
+    with pytest.raises(KeyboardInterrupt):
+        run(config)
+    run(config)
+    assert watched == ["wide.mp4", "high.mp4", "red.png", "noise.png", "noise.png"]
+    assert compared[1] == compared[0]
+    for name in ("ranks.jsonl", "summary.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_broken_video_is_one_failed_item_and_never_a_hit(examine: Callable, media: Path) -> None:
@@ -226,8 +243,8 @@ def test_features_that_are_not_finite_are_a_failure(examine: Callable, monkeypat
     """Of a video: that video fails. Of captions: the encoder is of no use."""
     encode = MugSTAN.encode_video
 
-    def broken_on_pictures(self: MugSTAN, video: torch.Tensor) -> VideoFeatures:
-        features = encode(self, video)
+    def broken_on_pictures(self: MugSTAN, video: torch.Tensor, *, branch: bool) -> VideoFeatures:
+        features = encode(self, video, branch=branch)
         return features if video.shape[1] > 1 else VideoFeatures(*(f * float("nan") for f in vars(features).values()))
 
     monkeypatch.setattr(MugSTAN, "encode_video", broken_on_pictures)
@@ -300,9 +317,9 @@ def test_the_checkpoint_names_the_mode_unless_one_is_asked_for(examine: Callable
 
 def test_the_encoder_of_a_chat_model_is_the_trained_one(tmp_path: Path) -> None:
     folder = chat_checkpoint(tmp_path / "chat")
-    retriever = load_retriever(str(folder))
-    assert retriever.num_frames == 4
-    assert retriever.encoder.branch.time_embedding.unique().tolist() == [0.5]
+    loaded = load_retriever(str(folder))
+    assert loaded.num_frames == 4
+    assert loaded.encoder.branch.time_embedding.unique().tolist() == [0.5]
     (folder / "encoder.safetensors").unlink()
     config = json.loads((folder / "config.json").read_text()) | {"parts": []}
     (folder / "config.json").write_text(json.dumps(config))
@@ -365,7 +382,7 @@ def test_a_model_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path, monke
 
 
 def test_unusable_data_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
-    def load(name: str) -> retrieval.Retriever:
+    def load(name: str) -> Retriever:
         raise AssertionError("loaded")
 
     with pytest.raises(DataError, match="no such file"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from encoder.provenance import git_commit
+from encoder.video import VideoError
 from training.evaluation import retrieval
 from training.evaluation.answers import ResumeError
 from training.evaluation.retrieval import RetrievalConfig, run
@@ -28,6 +29,7 @@ class FakeRetriever:
     num_frames: int = 4
     retrieval_mode: str = "mug"
     watched: int = 0
+    die_at: int | None = None
 
     def fingerprint(self) -> str:
         return self.weights
@@ -35,17 +37,26 @@ class FakeRetriever:
     def precision(self) -> str:
         return "pencil and paper"
 
-    def watch(self, path: Path) -> Tensor:
+    def watch(self, path: Path, *, end: float | None) -> Tensor:
         self.watched += 1
-        return torch.zeros(self.num_frames, 2)
+        if self.watched == self.die_at:
+            raise KeyboardInterrupt
+        if not path.exists():
+            raise VideoError("There is no such file.")
+        number = sum(path.read_bytes())
+        return torch.tensor([0.1 * number, 1 / number]).expand(self.num_frames, -1)
 
     def similarity(self, captions: list[str], frames: list[Tensor], mode: str) -> np.ndarray:
+        self.compared = [video.numpy().tobytes() for video in frames]
         return np.eye(len(captions), len(frames))
 
 
 @pytest.fixture
 def measure(tmp_path: Path) -> Measure:
     """Run on rows in tmp_path/run; returns the folder."""
+
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_text(name)
 
     def measured(rows: list[dict] = ROWS, retriever: FakeRetriever | None = None, **settings: Any) -> Path:
         data = settings.pop("data", tmp_path / "captions.jsonl")
@@ -58,7 +69,8 @@ def measure(tmp_path: Path) -> Measure:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Of its files, without the folder of features."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_run_json_says_what_was_measured(measure: Measure, tmp_path: Path) -> None:
@@ -79,7 +91,7 @@ def test_a_rerun_is_the_same_wherever_data_and_model_lie(measure: Measure, tmp_p
     retriever = FakeRetriever()
     spelled = [ROWS[0] | {"video": "./a.mp4"}, ROWS[1]]
     after = contents(measure(spelled, retriever, data=tmp_path / "moved.jsonl", model="elsewhere", mode="mug"))
-    assert retriever.watched == 2, "computed anew"
+    assert retriever.watched == 0, "what was computed is there"
     assert before.keys() == after.keys() == {"run.json", "ranks.jsonl", "summary.json"}
     assert all(before[name] == after[name] for name in ("ranks.jsonl", "summary.json"))
 
@@ -123,8 +135,12 @@ def test_a_folder_of_another_benchmark_is_left_alone(measure: Measure, tmp_path:
 def test_a_crash_leaves_no_summary_of_another_start(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = measure()
 
+    write = retrieval.replace
+
     def full_disk(path: Path, text: str) -> None:
-        raise OSError("no space left")
+        if path.name == "ranks.jsonl":
+            raise OSError("no space left")
+        write(path, text)
 
     with monkeypatch.context() as patch:
         patch.setattr(retrieval, "replace", full_disk)
@@ -133,3 +149,74 @@ def test_a_crash_leaves_no_summary_of_another_start(measure: Measure, monkeypatc
     assert not (folder / "summary.json").exists()
     measure()
     assert (folder / "summary.json").exists()
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_the_same(measure: Measure, tmp_path: Path) -> None:
+    unbroken, whole = FakeRetriever(), tmp_path / "whole"
+    measure(retriever=unbroken, output=whole)
+    with pytest.raises(KeyboardInterrupt):
+        measure(retriever=FakeRetriever(die_at=2))
+    assert not (tmp_path / "run" / "ranks.jsonl").exists()
+    again = FakeRetriever()
+    folder = measure(retriever=again)
+    assert again.watched == 1, "the video that was not done"
+    assert again.compared == unbroken.compared, "bit for bit"
+    assert len(set(again.compared)) == 2
+    for name in ("ranks.jsonl", "summary.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change", [{"retriever": FakeRetriever(weights="w2")}, {"rows": ROWS[:1]}, {"mode": "plain"}]
+)  # fmt: skip
+def test_a_run_that_was_stopped_goes_on_as_no_other(measure: Measure, change: dict) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        measure(retriever=FakeRetriever(die_at=2))
+    with pytest.raises(ResumeError, match="run holds another run"):
+        measure(**change)
+
+
+def test_only_what_changed_is_watched_again(measure: Measure, tmp_path: Path) -> None:
+    first = FakeRetriever()
+    measure(retriever=first)
+    (tmp_path / "a.mp4").write_text("another video")
+    (tmp_path / "run" / "features" / "0.1.partial").write_text("half a fi")
+    again = FakeRetriever()
+    measure(retriever=again)
+    assert again.watched == 1
+    assert again.compared[0] != first.compared[0]
+    assert again.compared[1] == first.compared[1]
+
+
+def test_features_of_another_precision_are_not_taken(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure()
+    monkeypatch.setattr(FakeRetriever, "precision", lambda self: "a slide rule")
+    retriever = FakeRetriever()
+    measure(retriever=retriever)
+    assert retriever.watched == 2
+
+
+def test_a_failed_video_is_tried_again(measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = FakeRetriever.watch
+
+    def fails_on_b(self: FakeRetriever, path: Path, *, end: float | None) -> Tensor:
+        if path.name == "b.mp4":
+            raise VideoError("it is being copied.")
+        return watch(self, path, end=end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeRetriever, "watch", fails_on_b)
+        folder = measure()
+    assert json.loads((folder / "summary.json").read_text())["failed"] == 1
+    retriever = FakeRetriever()
+    measure(retriever=retriever)
+    assert retriever.watched == 1
+    assert json.loads((folder / "summary.json").read_text())["failed"] == 0
+
+
+def test_missing_videos_are_counted_and_named(
+    measure: Measure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "c.mp4").write_text("c")
+    measure([*ROWS, {"video": "gone.mp4", "caption": "Gone."}, {"video": "c.mp4", "caption": "A cat."}])
+    assert f"1 of 4 videos are missing in {tmp_path}: gone.mp4" in caplog.text

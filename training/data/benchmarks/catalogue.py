@@ -1,19 +1,26 @@
 """What can be measured: your own files, and the public benchmarks with where their owners give them to you."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 SEE_OWNERS = "see its owners"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Facts about a benchmark; `files` are relative to the folder that its reader is given."""
+    """Facts about a benchmark; `files` are relative to the folder that its reader is given.
+
+    kind     what is asked of the model: questions of a chat model; retrieval and recognition of its encoder alone
+    splits   how many splits its owners publish results on, to choose one from
+    """
 
     measures: str
     questions: str
     files: tuple[str, ...]
     source: str
     licence: str = SEE_OWNERS
+    kind: Literal["questions", "retrieval", "recognition"] = "questions"
+    splits: int = 1
 
 
 CATALOGUE = {
@@ -44,6 +51,75 @@ CATALOGUE = {
         files=("a JSONL file, see docs/EVALUATION.md",),
         source="you",
         licence="yours",
+        kind="retrieval",
+    ),
+    "recognition": Entry(
+        measures="your labelled videos: which of the labels belongs to a video, without training on any",
+        questions="one a video",
+        files=("a JSONL file, see docs/EVALUATION.md",),
+        source="you",
+        licence="yours",
+        kind="recognition",
+    ),
+    "msrvtt": Entry(
+        measures="retrieval among 1,000 clips of web videos (test 1k-A)",
+        questions="1,000 captions and 1,000 videos",
+        files=("MSRVTT_JSFUSION_test.csv or test_JSFUSION.json", "videos/all/{video_id}.mp4 (or videos/, TestVideo/)"),
+        source="https://github.com/ArrowLuo/CLIP4Clip (lists and links to the videos)",
+        licence="academic use only",
+        kind="retrieval",
+    ),
+    "didemo": Entry(
+        measures="retrieval of half a minute of personal videos by a paragraph",
+        questions="1,004 paragraphs and videos (test)",
+        files=("test_data.json", "test_list.txt, if there is one", "videos/{video} (or another ending)"),
+        source="https://github.com/LisaAnne/LocalizingMoments",
+        licence="BSD 2-clause for the sentences; videos of Flickr: see their owners",
+        kind="retrieval",
+    ),
+    "lsmdc": Entry(
+        measures="retrieval of clips of films by what an audio description says",
+        questions="1,000 sentences and clips (test)",
+        files=("LSMDC16_challenge_1000_publictect.csv", "videos/{film}/{clip}.avi (or videos/{clip}.avi, or .mp4)"),
+        source="https://sites.google.com/site/describingmovies (on request)",
+        licence="research only, by agreement",
+        kind="retrieval",
+    ),
+    "kinetics400": Entry(
+        measures="400 actions of people in ten seconds of web videos, by the names of the classes alone",
+        questions="19,881 (val, as far as the videos can still be had)",
+        files=(
+            "val.csv or annotations/val.csv",
+            "val/{youtube_id}_{time_start:06d}_{time_end:06d}.mp4 (or val/{label}/)",
+        ),
+        source="https://github.com/cvdfoundation/kinetics-dataset",
+        licence="CC BY 4.0 for the labels; videos of YouTube: see their owners",
+        kind="recognition",
+    ),
+    "ssv2": Entry(
+        measures="174 things done to objects, where the order of time matters, by the names of the classes alone",
+        questions="24,777 (validation)",
+        files=("labels/validation.json", "labels/labels.json", "20bn-something-something-v2/{id}.webm"),
+        source="https://www.qualcomm.com/developer/software/something-something-v-2-dataset (on request)",
+        licence="research only, by agreement",
+        kind="recognition",
+    ),
+    "hmdb51": Entry(
+        measures="51 actions in films and web videos, by the names of the classes alone",
+        questions="1,530 (test of each of the three splits)",
+        files=("testTrainMulti_7030_splits/{class}_test_split{1,2,3}.txt", "videos/{class}/{name}.avi"),
+        source="https://serre.lab.brown.edu/hmdb51.html",
+        licence="CC BY 4.0",
+        kind="recognition",
+        splits=3,
+    ),
+    "ucf101": Entry(
+        measures="101 actions in web videos, by the names of the classes alone",
+        questions="3,783, 3,734 and 3,696 (test of the three splits)",
+        files=("ucfTrainTestlist/classInd.txt", "ucfTrainTestlist/testlist{01,02,03}.txt", "videos/{class}/{name}.avi"),
+        source="https://www.crcv.ucf.edu/data/UCF101.php",
+        kind="recognition",
+        splits=3,
     ),
     "mvbench": Entry(
         measures="20 tasks that need more than one frame, from what is done to what would happen; multiple choice",

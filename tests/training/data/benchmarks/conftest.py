@@ -12,11 +12,15 @@ Changes = dict[str, tuple[str, str] | None]
 
 @pytest.fixture
 def golden(tmp_path: Path) -> Callable[..., Path]:
+    return copier(HERE, tmp_path)
+
+
+def copier(miniatures: Path, target: Path) -> Callable[..., Path]:
     """`golden(name)` copies a miniature; `golden(name, {file: (old, new)})` with a text replaced, None takes a file away."""
 
     def copy(name: str, changes: Changes | None = None) -> Path:
-        root = tmp_path / name
-        shutil.copytree(HERE / name, root)
+        root = target / name
+        shutil.copytree(miniatures / name, root)
         for file, change in (changes or {}).items():
             path = root / file
             if change is None:

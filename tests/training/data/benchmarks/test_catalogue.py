@@ -6,7 +6,7 @@ from training.data.benchmarks.catalogue import CATALOGUE
 
 PUBLIC = {
     "mvbench", "video_mme", "nextqa_mc", "nextqa_oe", "activitynet_qa", "msvd_qa", "msrvtt_qa", "tgif_qa", "egoschema",
-    "video_chatgpt", "tempcompass",
+    "video_chatgpt", "tempcompass", "msrvtt", "didemo", "lsmdc", "kinetics400", "ssv2", "hmdb51", "ucf101",
 }  # fmt: skip
 
 

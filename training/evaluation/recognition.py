@@ -1,0 +1,116 @@
+"""Zero-shot recognition: the class whose name, in many sentences, is most similar to the video.
+
+Only the encoder is asked. Axes: C classes, P prompts a class, V views, T frames, E joint space.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from encoder.video import VideoFrames, read_frames
+from training.data.benchmarks.recognition import Recognition
+from training.evaluation.action_prompts import TEMPLATES, prompts, words
+from training.evaluation.answers import Answer, Status
+from training.evaluation.retrieval_metrics import ranks
+from training.evaluation.retriever import Retriever, load_retriever
+from training.evaluation.scorer import Seen
+
+TOP = 5
+
+
+@dataclass(kw_only=True)
+class ActionWatcher:
+    """An encoder that watches `views` clips of a video, one after the other, each with the frames it is made for."""
+
+    retriever: Retriever
+    views: int = 1
+    known: dict[tuple[str, ...], tuple[Tensor, list[int]]] = field(default_factory=dict)
+    """Of classes that have been read: features of those that are said otherwise, and which of them each class has."""
+
+    @classmethod
+    def load(cls, name: str, *, views: int = 1) -> "ActionWatcher":
+        """Load the encoder of a chat model, of a preset or of a folder. Raises EncoderError."""
+        return cls(retriever=load_retriever(name), views=views)
+
+    @property
+    def num_frames(self) -> int:
+        """Of all views together."""
+        return self.views * self.retriever.num_frames
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the encoder's weights."""
+        return self.retriever.fingerprint()
+
+    def precision(self) -> str:
+        """Device and dtype, in words."""
+        return self.retriever.precision()
+
+    def read(self, path: Path, start: float | None, end: float | None) -> VideoFrames:
+        """The frames of all views. Raises VideoError."""
+        return read_frames(path, self.num_frames, start=start, end=end)
+
+    def watch(self, pixels: Tensor, *, branch: bool = True) -> Seen:
+        """Frames uint8 (V * T, 3, H, W), or a single one -> a feature of length one for each view, (1, V, E)."""
+        views = pixels.split(self.retriever.num_frames)
+        return Seen(normalize(torch.stack([self.retriever.look(view, branch=branch).mean(0) for view in views]))[None])
+
+    def class_scores(self, classes: tuple[str, ...], seen: Seen) -> np.ndarray:
+        """Cosines (C,) of the classes with a video, the mean over its views.
+
+        Classes of the same words are compared once: rounding differs with the place, and what is equal must tie.
+        """
+        if classes not in self.known:
+            said = {words(name): name for name in classes}
+            place = {name: i for i, name in enumerate(said)}
+            self.known[classes] = self.class_features(list(said.values())), [place[words(name)] for name in classes]
+        features, places = self.known[classes]
+        return (seen.tokens[0] @ features.T).mean(0).numpy()[places]
+
+    def class_features(self, classes: list[str]) -> Tensor:
+        """(C, E): the prompts of a class, each of length one, averaged and made of length one again."""
+        sentences = self.retriever.read_sentences([prompt for name in classes for prompt in prompts(name)])
+        return normalize(normalize(sentences).reshape(len(classes), len(TEMPLATES), -1).mean(1))
+
+
+@dataclass(kw_only=True)
+class RecognitionExam:
+    """Asks for the similarity with every class. A tie costs half a rank: what is the same for all classes finds none."""
+
+    scorer: ActionWatcher | None
+    """None where answers are only scored, not asked for."""
+    headline = ("top1", "top5")
+    compared = ("top1", "top5")
+
+    def wording(self, item: Recognition) -> str:
+        return f"{'|'.join(TEMPLATES)}|{self.scorer.views} views"
+
+    def recall(self, items: Sequence[Recognition], answers: Iterable[Answer]) -> None:
+        pass
+
+    def ask(self, control: str, item: Recognition, seen: Seen, *, seed: int) -> tuple[dict[str, Any], Status]:
+        scores = self.scorer.class_scores(item.classes, seen)
+        (rank,) = ranks(scores[None], [[item.classes.index(item.answers[0])]])
+        best = np.argsort(-scores, kind="stable")[:TOP]
+        top = {item.classes[i]: float(scores[i]) for i in best}
+        return {"label": item.answers[0], "prediction": next(iter(top)), "top": top, "rank": float(rank)}, "ok"
+
+    def blank(self, item: Recognition) -> dict[str, Any]:
+        return {"label": item.answers[0], "prediction": None, "top": {}, "rank": None}
+
+    def score(self, item: Recognition, answer: Answer) -> dict[str, float]:
+        return {"top1": float(answer.values["rank"] <= 1), "top5": float(answer.values["rank"] <= TOP)}
+
+    def expected(self, item: Recognition) -> list[str]:
+        return list(item.answers)
+
+    def score_names(self, control: str, item: Recognition) -> tuple[str, ...]:
+        return self.headline
+
+    def derived(self, items: Sequence[Recognition], answers: Sequence[Answer]) -> dict[str, list[dict[str, float]]]:
+        return {}
