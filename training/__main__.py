@@ -2,29 +2,38 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.dry_run import Plan
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one task; heavy modules are imported only then. Returns the exit code: 1 for a mistake of the user."""
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, the one that speaks for all
+    logging.basicConfig(level=logging.INFO if first else logging.CRITICAL, format="%(message)s", stream=sys.stderr)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it asks everybody for its 4-bit kernels
     from encoder.checkpoints import CheckpointError
     from training.data.jsonl import DataError
+    from training.engine.distributed import ProcessesError, joined
+    from training.engine.loop import DivergedError
     from training.engine.run import ResumeError
     from training.recipe import RecipeError
 
     try:
-        run(args)
-    except (CheckpointError, DataError, OSError, RecipeError, ResumeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        with joined():
+            return run(args)
+    except (CheckpointError, DataError, DivergedError, OSError, ProcessesError, RecipeError, ResumeError) as error:
+        if first:
+            print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped. The same command with --resume goes on from the last saved state.", file=sys.stderr)
         return 130
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--features", type=Path, default=None, metavar="DIR", help="feature cache (default: the user's cache)"
     )
     common.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    common.add_argument(
+        "--dry-run", action="store_true",
+        help="print the recipe, the data found, what would be trained, memory and steps; train and write nothing",
+    )  # fmt: skip
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train the encoder's alignment and the bridge."
     )
@@ -64,19 +77,36 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run the task that the arguments name."""
+def run(args: argparse.Namespace) -> int:
+    """Run or plan the task that the arguments name; returns the exit code: 1 for a plan that cannot be carried out."""
+    from training.engine.distributed import only_process
+
     if args.task == "align":
-        from training.align import run_align
+        from training.align import plan_align, run_align
 
-        run_align(args.recipe or "mini-align", args.data, args.output, features=args.features, resume=args.resume)
+        recipe = args.recipe or "mini-align"
+        if args.dry_run:
+            return show(plan_align(recipe, args.data, args.output, resume=args.resume))
+        run_align(recipe, args.data, args.output, features=args.features, resume=args.resume)
     else:
-        from training.bridge import run_bridge
+        from training.bridge import plan_bridge, run_bridge
 
-        run_bridge(
-            args.recipe or "mini-bridge", args.data, args.output, encoder_folder=args.encoder, init=args.init,
-            features=args.features, resume=args.resume, finish=args.finish,
-        )  # fmt: skip
+        only_process("training bridge")
+        recipe = args.recipe or "mini-bridge"
+        start = {"encoder_folder": args.encoder, "init": args.init, "resume": args.resume}
+        if args.dry_run:
+            return show(plan_bridge(recipe, args.data, args.output, **start))
+        run_bridge(recipe, args.data, args.output, **start, features=args.features, finish=args.finish)
+    return 0
+
+
+def show(plan: "Plan") -> int:
+    """Print what would be done; returns the exit code."""
+    from training.engine.distributed import rank
+
+    if rank() == 0:
+        print(plan.text())
+    return 1 if plan.missing else 0
 
 
 if __name__ == "__main__":

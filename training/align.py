@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +15,16 @@ from encoder.backbones.wheel_weights import text_tokenizer
 from encoder.checkpoints import save_encoder
 from encoder.model import MugSTAN
 from encoder.presets import create_encoder
-from encoder.runtime import cache_dir
-from training.data.features import FeatureCache, cache_features
-from training.data.jsonl import DataError, Sample, read_samples
+from training.data.features import FeatureCache
+from training.dry_run import Plan, Stage, activation_bytes
+from training.engine.distributed import on_first, processes_here
+from training.engine.files import whole
 from training.engine.loop import LoopConfig, fit
-from training.engine.record import claim, describe, recorded
-from training.engine.run import Run
+from training.engine.record import claim, describe, note_session, recorded
+from training.engine.run import run_in
+from training.media import Chosen, cached_samples
 from training.recipe import Recipe, load_recipe, settled
 from training.tasks.align import MIN_FRAMES, BranchTask, FrameTable, HeadsTask, Medium, WordStates
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,89 +38,163 @@ class AlignRecipe(Recipe):
     head_dropout: float = 0.4
     branch_steps: int = 40
     branch_batch: int = 32
+    branch_accumulate: int = 1
+    """Batches a step. Captions are told apart within each batch only."""
     branch_lr: float = 1e-4
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least = {"num_frames": MIN_FRAMES, "head_batch": 2, "branch_batch": 2}  # contrast needs two
-        if small := [
+        least = {"num_frames": MIN_FRAMES, "head_batch": 2, "branch_batch": 2, "branch_accumulate": 1}
+        if small := [  # contrast needs two
             f"{key} of {n} or more, got {getattr(self, key)}" for key, n in least.items() if getattr(self, key) < n
         ]:
             raise ValueError(f"expected {'; '.join(small)}.")
 
+    @property
+    def heads_loop(self) -> LoopConfig:
+        return LoopConfig(steps=self.head_steps, seed=self.seed)
+
+    @property
+    def branch_loop(self) -> LoopConfig:
+        return LoopConfig(
+            steps=self.branch_steps, accumulate=self.branch_accumulate, warmup=20, save_every=25, validate_every=75,
+            seed=self.seed,
+        )  # fmt: skip
+
 
 def run_align(recipe_name: str, data: list[Path], output: Path, *, features: Path | None, resume: bool) -> None:
     """Train the alignment heads and the branch of an encoder; writes output/encoder, a checkpoint folder."""
-    recipe = settled(load_recipe(recipe_name, AlignRecipe), recorded(output) if resume else {})
-    claim(output, describe("align", recipe, data, None), resume=resume)
-    torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)  # heads and branch start the same in every run
-    encoder = create_encoder(recipe.encoder)
-    media = cached_samples(
-        data, encoder, recipe.encoder, recipe.num_frames, features, dtype=DTYPES[recipe.feature_dtype]
+
+    def begin() -> AlignRecipe:
+        recipe = settled(load_recipe(recipe_name, AlignRecipe), recorded(output) if resume else {})
+        claim(output, describe("align", recipe, data, None), resume=resume)
+        torch.set_num_threads(recipe.threads)
+        note_session(output)
+        return recipe
+
+    recipe = on_first(begin)
+    encoder = _fresh_encoder(recipe)
+    media = on_first(
+        lambda: cached_samples(
+            data,
+            encoder,
+            recipe.encoder,
+            recipe.num_frames,
+            features,
+            output=output,
+            max_unreadable=recipe.max_unreadable,
+            dtype=DTYPES[recipe.feature_dtype],
+        )  # fmt: skip
     )
     words = WordStates(encoder, text_tokenizer())
-    clips = {split: [Medium(file, s.captions, s.is_video) for s, file in chosen] for split, chosen in media.items()}
-    branch = BranchTask(
-        encoder, words, clips["train"], clips["val"], batch_size=recipe.branch_batch, num_frames=recipe.num_frames,
-        lr=recipe.branch_lr, seed=recipe.seed,
+    clips = {
+        split: [Medium(file, s.captions, s.is_video, str(s.media)) for s, file in chosen]
+        for split, chosen in media.items()
+    }
+    branch = _branch_task(
+        encoder, words, clips, recipe
+    )  # now, not in an hour, it says that there is nothing to tell apart
+    tables = {
+        split: FrameTable(*precomputed(encoder, words, chosen, output), [medium.name for medium in chosen])
+        for split, chosen in clips.items()
+    }
+    torch.set_num_threads(max(1, recipe.threads // processes_here()))
+    heads = _heads_task(encoder, tables, recipe)
+    _free_heads(encoder)
+    fit(heads, recipe.heads_loop, run_in(output / "heads"), resume=resume, name="heads")
+    _free_branch(encoder)
+    fit(branch, recipe.branch_loop, run_in(output / "branch"), resume=resume, name="branch")
+    on_first(lambda: save_encoder(output / "encoder", encoder.eval(), preset=recipe.encoder))
+
+
+def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool) -> Plan:
+    """What run_align would do with the same arguments. Nothing is trained or written to `output`.
+
+    Raises what run_align raises for its recipe and data, unreadable media excepted: none is opened.
+    """
+    recipe = settled(load_recipe(recipe_name, AlignRecipe), recorded(output) if resume else {})
+    plan = Plan("align", recipe, data)
+    if plan.missing:
+        return plan
+    torch.set_num_threads(recipe.threads)
+    encoder = _fresh_encoder(recipe)
+    words = WordStates(encoder, text_tokenizer())
+    clips: dict[str, list[Medium]] = {"train": [], "val": []}
+    for sample in Chosen.of(data).samples:
+        clips[sample.split].append(Medium(sample.media, sample.captions, sample.is_video, str(sample.media)))
+    branch = _branch_task(encoder, words, clips, recipe)
+    frame = torch.zeros(1, 2 * encoder.backbone.width).half()
+    sentence = torch.zeros(1, encoder.backbone.text.config.hidden_size).half()
+    tables = {
+        split: FrameTable(
+            [frame] * len(chosen), [sentence.expand(len(m.captions), -1) for m in chosen], [m.name for m in chosen]
+        )
+        for split, chosen in clips.items()
+    }
+    heads = _heads_task(encoder, tables, recipe)
+    _free_heads(encoder)
+    frames = sum(recipe.num_frames if m.is_video else 1 for chosen in clips.values() for m in chosen)
+    sentences = sum(len(m.captions) for chosen in clips.values() for m in chosen)
+    first = Stage.of(
+        "heads", heads, {"encoder": encoder}, recipe.heads_loop,
+        batch=min(recipe.head_batch, len(clips["train"])), media=len(clips["train"]),
+        kept=(frames * frame.numel() + sentences * sentence.numel()) * 2,
+        activations=activation_bytes(lambda: heads.loss(0)),
     )  # fmt: skip
-    tables = {split: FrameTable(*precomputed(encoder, words, chosen, output)) for split, chosen in clips.items()}
-    heads = HeadsTask(
+    _free_branch(encoder)
+    size = encoder.backbone.transform.size
+    with torch.inference_mode():
+        one = encoder.backbone.frame_states(torch.zeros(1, 3, size, size), encoder.branch.depth)  # (d, 1, 1 + L, D)
+    pair = torch.zeros(one.shape[0], 2, recipe.num_frames, *one.shape[2:])
+
+    def see_two_clips() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return encoder.encode_states(pair).video
+
+    second = Stage.of(
+        "branch", branch, {"encoder": encoder}, recipe.branch_loop, batch=recipe.branch_batch,
+        media=len(clips["train"]), kept=first.kept,
+        activations=(activation_bytes(see_two_clips) + 4 * pair.numel()) * recipe.branch_batch // 2,
+    )  # fmt: skip
+    plan.stages = [first, second]
+    return plan
+
+
+def _fresh_encoder(recipe: AlignRecipe) -> MugSTAN:
+    torch.manual_seed(recipe.seed)  # heads and branch start the same in every run
+    return create_encoder(recipe.encoder)
+
+
+def _heads_task(encoder: MugSTAN, tables: dict[str, FrameTable], recipe: AlignRecipe) -> HeadsTask:
+    return HeadsTask(
         encoder, tables["train"], tables["val"], batch_size=recipe.head_batch, lr=recipe.head_lr,
         dropout=recipe.head_dropout, seed=recipe.seed,
     )  # fmt: skip
 
+
+def _branch_task(
+    encoder: MugSTAN, words: WordStates, clips: dict[str, list[Medium]], recipe: AlignRecipe
+) -> BranchTask:
+    return BranchTask(
+        encoder, words, clips["train"], clips["val"], batch_size=recipe.branch_batch, num_frames=recipe.num_frames,
+        lr=recipe.branch_lr, seed=recipe.seed,
+    )  # fmt: skip
+
+
+def _free_heads(encoder: MugSTAN) -> None:
+    """Let the two heads learn, and nothing else."""
     encoder.requires_grad_(False)
     encoder.backbone.vision_head.requires_grad_(True)
     encoder.backbone.text_head.requires_grad_(True)
-    fit(
-        heads, LoopConfig(steps=recipe.head_steps, seed=recipe.seed), Run(output / "heads"), resume=resume, name="heads"
-    )
+
+
+def _free_branch(encoder: MugSTAN) -> None:
+    """Let heads and branch learn."""
+    _free_heads(encoder)
     encoder.branch.requires_grad_(True)
-    config = LoopConfig(steps=recipe.branch_steps, warmup=20, save_every=25, validate_every=75, seed=recipe.seed)
-    fit(branch, config, Run(output / "branch"), resume=resume, name="branch")
-    save_encoder(output / "encoder", encoder.eval(), preset=recipe.encoder)
 
 
-def cached_samples(
-    data: list[Path],
-    encoder: MugSTAN,
-    tower: str,
-    num_frames: int,
-    features: Path | None,
-    *,
-    dtype: torch.dtype = torch.bfloat16,
-) -> dict[str, list[tuple[Sample, Path]]]:
-    """The train and the val split of the files: samples with captions, each with the file of its tower states.
-
-    Nothing is computed for other samples; media that cannot be read are left out. Raises DataError where fewer than two
-    are left to train on.
-    """
-    rows = [sample for path in data for sample in read_samples(path)]
-    samples = [sample for sample in rows if sample.captions and sample.split in ("train", "val")]
-    cache = FeatureCache(
-        folder=features or cache_dir() / "features", tower=f"{tower}-v1", num_frames=num_frames, dtype=dtype
-    )
-    with tqdm(total=len(samples), desc="features", unit="medium", dynamic_ncols=True) as bar:
-        files = cache_features(samples, cache, encoder, on_progress=bar.update)
-    media: dict[str, list[tuple[Sample, Path]]] = {"train": [], "val": []}
-    for index, file in sorted(files.items()):
-        media[samples[index].split].append((samples[index], file))
-    if len(media["train"]) < 2:
-        of_train = [sample for sample in rows if sample.split == "train"]
-        silent = sum(not sample.captions for sample in of_train)
-        raise DataError(
-            f"expected at least two readable media with captions in the train split, got {len(media['train'])}: of "
-            f"{len(rows)} rows {len(of_train)} are of that split, {silent} of these have no captions, and "
-            f"{len(of_train) - silent - len(media['train'])} could not be read (the lines above say why)."
-        )
-    log.info("%d media to learn from, %d held out", len(media["train"]), len(media["val"]))
-    return media
-
-
-@torch.inference_mode()
 def precomputed(
     encoder: MugSTAN, words: WordStates, media: list[Medium], folder: Path
 ) -> tuple[list[Tensor], list[Tensor]]:
@@ -129,6 +202,13 @@ def precomputed(
 
     Kept in `folder` under the hash of the features' names and the captions.
     """
+    tensors = load_file(on_first(lambda: _precompute(encoder, words, media, folder)))
+    return [tensors[f"frames.{i}"] for i in range(len(media))], [tensors[f"sentences.{i}"] for i in range(len(media))]
+
+
+@torch.inference_mode()
+def _precompute(encoder: MugSTAN, words: WordStates, media: list[Medium], folder: Path) -> Path:
+    """The file that keeps them, present now."""
     content = json.dumps([(medium.file.name, medium.captions) for medium in media])
     path = folder / f"precomputed-{hashlib.sha256(content.encode()).hexdigest()[:16]}.safetensors"
     if not path.exists():
@@ -144,7 +224,6 @@ def precomputed(
             for (i, _), state in zip(chunk, words.sentence_states([c for _, c in chunk]), strict=True):
                 states.setdefault(i, []).append(state.half())
         tensors |= {f"sentences.{i}": torch.stack(s) for i, s in states.items()}
-        save_file(tensors, path.with_suffix(".partial"))
-        path.with_suffix(".partial").replace(path)
-    tensors = load_file(path)
-    return [tensors[f"frames.{i}"] for i in range(len(media))], [tensors[f"sentences.{i}"] for i in range(len(media))]
+        with whole(path) as partial:
+            save_file(tensors, partial)
+    return path

@@ -1,12 +1,12 @@
 """`python -m training bridge`: pooled features once, then the projector's first lesson, then projector and LoRA."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from bridge.checkpoint import (
@@ -20,16 +20,17 @@ from bridge.checkpoint import (
     read_config,
     save_checkpoint,
 )
-from bridge.language_model import load_language_model
+from bridge.language_model import LanguageModel, load_language_model
 from bridge.projectors import PROJECTORS, Projector
 from bridge.runtime import DTYPES
 from encoder.checkpoints import CheckpointError, load_encoder
 from encoder.model import MugSTAN
-from training.align import cached_samples
-from training.data.pooled import pool_media
+from training.data.pooled import PooledMedium, pool_media
+from training.dry_run import Plan, Stage, activation_bytes
 from training.engine.loop import LoopConfig, fit
-from training.engine.record import claim, describe, recorded
-from training.engine.run import Run
+from training.engine.record import claim, describe, note_session, recorded
+from training.engine.run import Run, has_state
+from training.media import Chosen, cached_samples
 from training.recipe import Recipe, load_recipe, settled
 from training.tasks.bridge import BridgeSettings, BridgeTask
 from training.tasks.words import Tokenize, WordsTask
@@ -50,6 +51,8 @@ class BridgeRecipe(BridgeSettings, Recipe):
     word_batch: int = 256
     word_lr: float = 1e-3
     steps: int = 1500
+    accumulate: int = 1
+    """Batches a step. The ranking loss ranks within each batch, and captions' tokens are averaged within each."""
     warmup: int = 50
     lora_rank: int = 32
     save_every: int = 50
@@ -61,6 +64,19 @@ class BridgeRecipe(BridgeSettings, Recipe):
             raise ValueError(
                 f"unknown projector '{self.projector}'. Known projectors: {', '.join(sorted(PROJECTORS))}."
             )
+        if self.accumulate < 1:
+            raise ValueError(f"expected accumulate of 1 or more, got {self.accumulate}.")
+
+    @property
+    def words_loop(self) -> LoopConfig:
+        return LoopConfig(steps=self.word_steps, seed=self.seed)
+
+    @property
+    def bridge_loop(self) -> LoopConfig:
+        return LoopConfig(
+            steps=self.steps, accumulate=self.accumulate, warmup=self.warmup, save_every=self.save_every,
+            validate_every=self.validate_every, seed=self.seed,
+        )  # fmt: skip
 
 
 def run_bridge(
@@ -83,24 +99,20 @@ def run_bridge(
     resume = resume or finish
     recipe = settled(load_recipe(recipe_name, BridgeRecipe), recorded(output) if resume else {})
     run = Run(output / "bridge")
-    if finish and not run.state_file.exists():
+    if finish and not has_state(run.folder):
         raise FileNotFoundError(
             f"expected a saved state {run.state_file} to finish, found none. Start without --finish."
         )
     encoder = _starting_encoder(encoder_folder, init, recipe)
     claim(output, describe("bridge", recipe, data, encoder_folder or init), resume=resume)
     torch.set_num_threads(recipe.threads)
+    note_session(output)
     samples = cached_samples(
-        data, encoder, recipe.encoder, recipe.num_frames, features, dtype=DTYPES[recipe.feature_dtype]
-    )
-    language_model = load_language_model(recipe.llm, dtype=torch.bfloat16)
-    torch.manual_seed(recipe.seed)  # projector and adapter start the same in every run
-    projector = Projector(
-        net=recipe.projector, grid=recipe.grid, width=encoder.backbone.width, embed_dim=encoder.backbone.embed_dim,
-        llm_dim=language_model.llm_dim,
+        data, encoder, recipe.encoder, recipe.num_frames, features, output=output,
+        max_unreadable=recipe.max_unreadable, dtype=DTYPES[recipe.feature_dtype],
     )  # fmt: skip
-    embeddings = language_model.model.get_input_embeddings().weight.detach()
-    projector.place_among(embeddings)
+    language_model = load_language_model(recipe.llm, dtype=torch.bfloat16)
+    projector = _fresh_projector(encoder, language_model, recipe)
     media = {}
     for split, chosen in samples.items():
         files = {file for _, file in chosen}
@@ -108,25 +120,17 @@ def run_bridge(
             media[split] = pool_media(chosen, encoder, projector.pooling, output, bar.update)
 
     if init is None:
-        words = WordsTask(
-            projector, embeddings, Tokenize(language_model.tokenizer), media["train"], media["val"],
-            batch_size=recipe.word_batch, lr=recipe.word_lr, seed=recipe.seed,
-        )  # fmt: skip
-        lesson = LoopConfig(steps=recipe.word_steps, seed=recipe.seed)
-        fit(words, lesson, Run(output / "words"), resume=resume, name="words")
+        words = _words_task(projector, language_model, media, recipe)
+        fit(words, recipe.words_loop, Run(output / "words"), resume=resume, name="words")
     else:
         load_projector(projector, init / BRIDGE_FILE)
 
     adapted = _with_lora(language_model.model, recipe, init)
-    task = BridgeTask(projector, adapted, language_model.tokenizer, media["train"], media["val"], recipe)
-    config = LoopConfig(
-        steps=recipe.steps, warmup=recipe.warmup, save_every=recipe.save_every, validate_every=recipe.validate_every,
-        seed=recipe.seed,
-    )  # fmt: skip
+    task = _bridge_task(projector, adapted, language_model, media, recipe)
     if finish:
         step = run.restore(task.module, torch.optim.AdamW(task.parameter_groups()))
     else:
-        step = fit(task, config, run, resume=resume, name="bridge")
+        step = fit(task, recipe.bridge_loop, run, resume=resume, name="bridge")
     save_checkpoint(
         output / "checkpoint",
         config=CheckpointConfig(
@@ -136,6 +140,83 @@ def run_bridge(
         ),
         encoder=encoder, projector=projector, adapter=adapted,
     )  # fmt: skip
+
+
+def plan_bridge(
+    recipe_name: str, data: list[Path], output: Path, *, encoder_folder: Path | None, init: Path | None, resume: bool
+) -> Plan:
+    """What run_bridge would do with the same arguments. Nothing is trained or written to `output`.
+
+    Raises what run_bridge raises for its recipe, data and start, unreadable media excepted: none is opened.
+    """
+    recipe = settled(load_recipe(recipe_name, BridgeRecipe), recorded(output) if resume else {})
+    plan = Plan("bridge", recipe, data)
+    if plan.missing:
+        return plan
+    encoder = _starting_encoder(encoder_folder, init, recipe).requires_grad_(False)
+    torch.set_num_threads(recipe.threads)
+    language_model = load_language_model(recipe.llm, dtype=torch.bfloat16)
+    projector = _fresh_projector(encoder, language_model, recipe)
+    features = torch.zeros(projector.num_tokens(recipe.num_frames), projector.norm.normalized_shape[0]).half()
+    media: dict[str, list[PooledMedium]] = {"train": [], "val": []}
+    for sample in Chosen.of(data).samples:
+        tokens = features if sample.is_video else features[: projector.num_tokens(1)]
+        media[sample.split].append(PooledMedium(tokens, sample.captions, sample.qa, sample.is_video, str(sample.media)))
+    kept = sum(2 * medium.pooled.numel() for chosen in media.values() for medium in chosen)
+    count = len(media["train"])
+    if init is None:
+        words = _words_task(projector, language_model, media, recipe)
+        first = Stage.of(
+            "words", words, {"encoder": encoder, "projector": projector}, recipe.words_loop,
+            batch=min(recipe.word_batch, count), media=count, kept=kept,
+            activations=activation_bytes(lambda: words.loss(0)),
+        )  # fmt: skip
+        plan.stages.append(first)
+    adapted = _with_lora(language_model.model, recipe, init)
+    task = _bridge_task(projector, adapted, language_model, media, recipe)
+    fullest = task.settings.qa_from if recipe.qa_from < recipe.steps else 0  # questions make the longest batches
+    second = Stage.of(
+        "bridge", task, {"encoder": encoder, "projector": projector, "llm": adapted}, recipe.bridge_loop,
+        batch=min(recipe.batch_size, count), media=count, kept=kept,
+        activations=activation_bytes(lambda: task.loss(fullest)),
+    )  # fmt: skip
+    plan.stages.append(second)
+    return plan
+
+
+def _fresh_projector(encoder: MugSTAN, language_model: LanguageModel, recipe: BridgeRecipe) -> Projector:
+    torch.manual_seed(recipe.seed)  # projector and adapter start the same in every run
+    projector = Projector(
+        net=recipe.projector, grid=recipe.grid, width=encoder.backbone.width, embed_dim=encoder.backbone.embed_dim,
+        llm_dim=language_model.llm_dim,
+    )  # fmt: skip
+    projector.place_among(_embeddings(language_model))
+    return projector
+
+
+def _embeddings(language_model: LanguageModel) -> Tensor:
+    return language_model.model.get_input_embeddings().weight.detach()
+
+
+def _words_task(
+    projector: Projector, language_model: LanguageModel, media: dict[str, list[PooledMedium]], recipe: BridgeRecipe
+) -> WordsTask:
+    return WordsTask(
+        projector, _embeddings(language_model), Tokenize(language_model.tokenizer), media["train"], media["val"],
+        batch_size=recipe.word_batch, lr=recipe.word_lr, seed=recipe.seed,
+    )  # fmt: skip
+
+
+def _bridge_task(
+    projector: Projector,
+    adapted: PeftModel,
+    language_model: LanguageModel,
+    media: dict[str, list[PooledMedium]],
+    recipe: BridgeRecipe,
+) -> BridgeTask:
+    """The task counts batches, the recipe steps."""
+    settings = replace(recipe, qa_from=recipe.qa_from * recipe.accumulate)
+    return BridgeTask(projector, adapted, language_model.tokenizer, media["train"], media["val"], settings)
 
 
 def _with_lora(llm: nn.Module, recipe: BridgeRecipe, init: Path | None) -> PeftModel:

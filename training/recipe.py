@@ -25,6 +25,8 @@ class Recipe:
     """0 takes the number that is fastest here."""
     feature_dtype: str = ""
     """What the frozen tower computes in, "bfloat16" or "float32"; "" takes the one that is fastest here."""
+    max_unreadable: float = 0.05
+    """Share of the media that may be left out because they cannot be read, from 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
@@ -33,6 +35,8 @@ class Recipe:
             raise ValueError(f"expected threads of 0 or more, got {self.threads}.")
         if self.feature_dtype not in ("", *DTYPES):
             raise ValueError(f"unknown feature_dtype '{self.feature_dtype}'. Known dtypes: {', '.join(DTYPES)}.")
+        if not 0 <= self.max_unreadable <= 1:
+            raise ValueError(f"expected max_unreadable from 0 to 1, got {self.max_unreadable}.")
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

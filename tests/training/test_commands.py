@@ -19,6 +19,7 @@ from bridge import runtime
 from bridge.checkpoint import load_checkpoint, read_config
 from training.__main__ import main
 from training.align import AlignRecipe
+from training.engine import distributed
 from training.recipe import settled
 
 MACHINE = 'threads = 1\nfeature_dtype = "float32"\n'
@@ -77,6 +78,42 @@ def test_align_trains_heads_and_branch(data: Path, encoder: Path) -> None:
         assert (data / "align" / part / "curves.png").exists()
 
 
+@pytest.mark.slow
+def test_two_processes_train_as_one(data: Path, encoder: Path) -> None:
+    """Heads to rounding, the branch in bf16 and with paths dropped at random; what is written is written once."""
+    output = data / "two"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
+    done = subprocess.run(
+        [*command, "align", "--recipe", str(data / "align.toml"), "--output", str(output), *common(data)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        {part: [row["loss"] for row in rows_of(folder / part) if "loss" in row] for part in ("heads", "branch")}
+        for folder in (encoder.parent, output)
+    )
+    assert two["heads"] == pytest.approx(one["heads"], abs=1e-4)
+    assert len(two["branch"]) == len(one["branch"]) == 1
+    assert two["branch"] == pytest.approx(one["branch"], abs=0.5)
+    a, b = (load_file(folder / "encoder" / "encoder.safetensors") for folder in (encoder.parent, output))
+    assert a.keys() == b.keys()
+    assert len(json.loads((output / "environment.json").read_text())["sessions"]) == 1
+    assert not list(output.rglob("*.partial"))
+
+
+def test_a_command_for_one_process_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    message = "training bridge runs in one process, got 2. Start it without torchrun."
+    refused(capsys, ["bridge", "--output", str(tmp_path / "run"), *common(data)], message)
+    assert not (tmp_path / "run").exists()
+
+
+def rows_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").open()]
+
+
 def test_a_killed_bridge_goes_on_to_the_same_weights(data: Path, encoder: Path) -> None:
     whole, killed = data / "whole", data / "killed"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -103,15 +140,10 @@ def test_a_killed_bridge_goes_on_to_the_same_weights(data: Path, encoder: Path) 
         a, b = (load_file(run / "checkpoint" / file) for run in (whole, killed))
         assert a.keys() == b.keys()
         assert all(torch.equal(a[name], b[name]) for name in a), file
-    losses = [
-        {
-            row["step"]: row["loss"]
-            for row in map(json.loads, (run / "bridge" / "metrics.jsonl").open())
-            if "loss" in row
-        }
-        for run in (whole, killed)
-    ]
+    losses = [{row["step"]: row["loss"] for row in rows_of(run / "bridge") if "loss" in row} for run in (whole, killed)]
     assert losses[0] == losses[1] != {}
+    starts = [len(json.loads((run / "environment.json").read_text())["sessions"]) for run in (whole, killed)]
+    assert starts == [1, 2]
     assert (read_config(killed / "checkpoint").step, read_config(killed / "checkpoint").preset) == (6, "mini")
 
 
@@ -176,7 +208,9 @@ def test_a_mistake_is_a_line_and_not_a_traceback(data: Path, tmp_path: Path, cap
 
     row = json.dumps({"image": str(data / "0.png"), "caption": "A wall.", "split": "valid"})
     missing = str(tmp_path / "missing")
-    refused(capsys, command("align", recipe="lerning_rate = 1\n"), "unknown ['lerning_rate']. Known keys: branch_batch")
+    refused(
+        capsys, command("align", recipe="lerning_rate = 1\n"), "unknown ['lerning_rate']. Known keys: branch_accumulate"
+    )
     refused(capsys, command("align", recipe="head_lr 1\n"), "r.toml: ")
     refused(capsys, command("align", recipe='num_frames = "8"\n'), "r.toml: ")
     refused(capsys, command("align", recipe="num_frames = 3\n"), "r.toml: expected num_frames of 4 or more, got 3")
@@ -187,6 +221,17 @@ def test_a_mistake_is_a_line_and_not_a_traceback(data: Path, tmp_path: Path, cap
     refused(capsys, command("bridge", more=("--init", missing)), "expected a checkpoint folder with config.json")
     refused(capsys, command("bridge", more=("--encoder", missing)), "a folder with config.json")
     refused(capsys, command("bridge", more=("--finish",)), "Start without --finish")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    broken = "".join(
+        json.dumps({"image": image, "caption": "A wall."}) + "\n"
+        for image in (str(data / "0.png"), "broken.png", str(data / "1.png"))
+    )
+    refused(
+        capsys,
+        command("align", recipe="threads = 1\nmax_unreadable = 0.3\n", rows=broken, more=common(data)[2:]),
+        f"1 of 3 media could not be read, more than the share max_unreadable = 0.3 of the recipe: {tmp_path}/broken.png (",
+    )
+    assert json.loads((tmp_path / "run" / "ledger.jsonl").read_text())["path"] == str(tmp_path / "broken.png")
     (tmp_path / "config.json").write_text('{"encoder": {"preset": "maxi"}}')
     refused(
         capsys, command("bridge", more=("--encoder", str(tmp_path))), "no checkpoint to start from: unknown encoder"

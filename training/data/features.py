@@ -71,10 +71,12 @@ def cache_features(
     *,
     batch_frames: int = 32,
     on_progress: Callable[[int], None] = lambda done: None,
+    on_unreadable: Callable[[Sample, str], None] = lambda sample, reason: None,
 ) -> dict[int, Path]:
-    """Fill the cache; sample index -> file, without the media that could not be read (logged, one line each).
+    """Fill the cache; sample index -> file, without the media that could not be read.
 
-    Samples of the same medium share a file, which is computed once.
+    Those are logged, one line each, and `on_unreadable` gets every sample that is left out, and the reason. Samples of
+    the same medium share a file, which is computed once.
     """
     rows = _rows_by_file(samples, cache)
     missing = {path: samples[indices[0]] for path, indices in rows.items() if not path.exists()}
@@ -94,8 +96,12 @@ def cache_features(
         batch.clear()
 
     for path, frames in _read_ahead(missing, cache, encoder):
-        if frames is None:
-            on_progress(len(rows.pop(path)))
+        if isinstance(frames, VideoError):
+            log.warning("%s left out: %s", missing[path].media, frames)
+            left_out = rows.pop(path)
+            for index in left_out:
+                on_unreadable(samples[index], str(frames))
+            on_progress(len(left_out))
             continue
         batch.append((path, frames))
         if sum(len(f) for _, f in batch) >= batch_frames:
@@ -118,18 +124,17 @@ def _rows_by_file(samples: list[Sample], cache: FeatureCache) -> dict[Path, list
 
 def _read_ahead(
     missing: dict[Path, Sample], cache: FeatureCache, encoder: MugSTAN
-) -> Iterator[tuple[Path, Tensor | None]]:
-    """(file, normalised frames (T, 3, H, W) or None where unreadable), decoded while the tower computes."""
+) -> Iterator[tuple[Path, Tensor | VideoError]]:
+    """(file, normalised frames (T, 3, H, W) or why there are none), decoded while the tower computes."""
     transform = encoder.backbone.transform
 
-    def read(entry: tuple[Path, Sample]) -> tuple[Path, Tensor | None]:
+    def read(entry: tuple[Path, Sample]) -> tuple[Path, Tensor | VideoError]:
         path, sample = entry
         try:
             frames = read_frames(sample.media, cache.frames(sample), start=sample.start, end=sample.end)
             return path, transform(frames.pixels)
         except VideoError as error:
-            log.warning("%s left out: %s", sample.media, error)
-            return path, None
+            return path, error
 
     entries = list(missing.items())
     with ThreadPoolExecutor(max_workers=2) as pool:

@@ -18,12 +18,16 @@ from training.data.jsonl import Sample
 
 @dataclass(frozen=True)
 class PooledMedium:
-    """pooled (M, D + E) fp16, and what is said about the medium. A video of a single frame counts as a picture."""
+    """pooled (M, D + E) fp16, and what is said about the medium. A video of a single frame counts as a picture.
+
+    `name` is the path of the medium.
+    """
 
     pooled: Tensor
     captions: tuple[str, ...]
     qa: tuple[tuple[str, str], ...]
     is_video: bool
+    name: str = ""
 
 
 @torch.inference_mode()
@@ -59,7 +63,7 @@ def pool_media(
     return [
         PooledMedium(
             tokens[file.stem], sample.captions, sample.qa,
-            is_video=sample.is_video and len(tokens[file.stem]) > pooling.num_tokens(1),
+            is_video=sample.is_video and len(tokens[file.stem]) > pooling.num_tokens(1), name=str(sample.media),
         )
         for sample, file in media
     ]  # fmt: skip

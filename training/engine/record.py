@@ -1,26 +1,36 @@
-"""recipe.json in an output folder: what is trained there, on what and from what. No other training goes on in it."""
+"""recipe.json in an output folder: what is trained there, on what and from what. No other training goes on in it.
+
+environment.json beside it: with which code, versions and machine each start went on.
+"""
 
 import hashlib
 import json
+import os
+import platform
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training.engine.run import STATE_FILE, ResumeError
+import torch
+
+from encoder.provenance import git_commit, versions
+from training.engine.files import ResumeError, write_text
+from training.engine.run import has_state
 
 RECORD_FILE = "recipe.json"
-MAY_DIFFER = ("steps", "branch_steps", "save_every", "validate_every", "threads", "data", "start")
-"""Not compared on resume: lengths of the last part, and the names of what is compared by content."""
+ENVIRONMENT_FILE = "environment.json"
+MAY_DIFFER = ("steps", "branch_steps", "save_every", "validate_every", "threads", "max_unreadable", "data", "start")
+"""Not compared on resume: lengths of the last part, limits, and the names of what is compared by content."""
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "numpy", "av", "decord")
+"""Packages whose versions are noted down."""
 
 
 def recorded(output: Path) -> dict[str, Any]:
     """What recipe.json says, empty where there is none. Raises ResumeError where it is not JSON."""
-    path = output / RECORD_FILE
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except json.JSONDecodeError as error:
-        raise ResumeError(f"{path}: expected JSON ({error}). Choose another --output.") from error
+    return _read(output / RECORD_FILE)
 
 
 def describe(task: str, recipe: Any, data: list[Path], start: Path | None) -> dict[str, Any]:
@@ -42,7 +52,7 @@ def claim(output: Path, training: Mapping[str, Any], *, resume: bool) -> None:
     A folder that is refused stays as it was. Raises FileExistsError where states are saved and `resume` is not asked
     for, ResumeError where they are another training's. What only one of the two records names is not compared.
     """
-    if any(output.glob(f"*/{STATE_FILE}")):
+    if any(has_state(folder) for folder in output.glob("*/")):
         if not resume:
             raise FileExistsError(
                 f"{output} holds a training already. Add --resume to go on with it, or choose another --output."
@@ -60,9 +70,30 @@ def claim(output: Path, training: Mapping[str, Any], *, resume: bool) -> None:
         if different:
             raise ResumeError(f"{output} holds another training: {'; '.join(different)}. Choose another --output.")
     output.mkdir(parents=True, exist_ok=True)
-    partial = output / f"{RECORD_FILE}.partial"
-    partial.write_text(json.dumps(dict(training), indent=2) + "\n", encoding="utf-8")
-    partial.replace(output / RECORD_FILE)
+    write_text(output / RECORD_FILE, json.dumps(dict(training), indent=2) + "\n")
+
+
+def note_session(output: Path) -> None:
+    """Add to environment.json what this start runs with: command, code, versions, machine. Call it with threads set.
+
+    Raises ResumeError where the file is there and is not JSON.
+    """
+    path = output / ENVIRONMENT_FILE
+    sessions = _read(path).get("sessions", [])
+    sessions.append({
+        "started": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv[1:],
+        "git_commit": git_commit(), "versions": versions(PACKAGES), "python": platform.python_version(),
+        "system": platform.platform(), "machine": platform.machine(), "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpus": os.cpu_count(), "threads": torch.get_num_threads(),
+    })  # fmt: skip
+    write_text(path, json.dumps({"sessions": sessions}, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except json.JSONDecodeError as error:
+        raise ResumeError(f"{path}: expected JSON ({error}). Choose another --output.") from error
 
 
 def _digests(files: Iterable[Path]) -> list[str]:

@@ -1,25 +1,31 @@
-"""A run folder: metrics.jsonl, curves.png, and one state file that is always whole.
+"""A run folder: metrics.jsonl, ledger.jsonl (steps that were skipped), curves.png, and the last two states.
 
-The state is written under a temporary name, flushed to disk and renamed, so a killed run keeps the last whole one.
+A state is written under a temporary name, flushed to disk and renamed, so a killed run keeps the last whole one. The
+one before it stays, for the day when the disk has damaged the last.
 """
 
-import json
-import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-log = logging.getLogger(__name__)
+from training.engine.distributed import rank
+from training.engine.files import ResumeError, append_row, read_rows, sync, whole, write_rows
+from training.engine.state import DamagedStateError, State
+
 STATE_FILE = "state.safetensors"
+PREVIOUS_FILE = "previous.safetensors"
 
 
-class ResumeError(ValueError):
-    """A folder holds another training; the message says what differs."""
+def run_in(folder: Path) -> "Run":
+    """The run of a folder; of several processes only the first one writes to it."""
+    return Run(folder) if rank() == 0 else SilentRun(folder)
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a state was saved in this run folder."""
+    return (folder / STATE_FILE).exists() or (folder / PREVIOUS_FILE).exists()
 
 
 @dataclass(frozen=True)
@@ -30,74 +36,78 @@ class Run:
 
     @property
     def state_file(self) -> Path:
-        return self.folder / STATE_FILE
+        """The last state: between the two renames of a save, and where people took it away, it is the previous one."""
+        last, previous = self.folder / STATE_FILE, self.folder / PREVIOUS_FILE
+        return previous if previous.exists() and not last.exists() else last
 
     @property
     def metrics_file(self) -> Path:
         return self.folder / "metrics.jsonl"
 
+    @property
+    def ledger_file(self) -> Path:
+        return self.folder / "ledger.jsonl"
+
     def log(self, row: dict) -> None:
         """Append one line to metrics.jsonl."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+        append_row(self.metrics_file, {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
+
+    def log_skip(self, step: int, reason: str, samples: tuple[str, ...]) -> None:
+        """Note a step that changed nothing, and whose samples were to blame, in metrics.jsonl and ledger.jsonl."""
+        self.log({"step": step, "skipped": reason, "samples": list(samples)})
+        append_row(self.ledger_file, {"step": step, "reason": reason, "samples": list(samples)})
 
     def metrics(self) -> list[dict]:
-        """All lines of metrics.jsonl, without a last one that a kill tore."""
-        if not self.metrics_file.exists():
-            return []
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                if number < len(lines):
-                    raise ResumeError(f"{self.metrics_file}:{number}: expected JSON, got {line[:80]!r}.") from error
-                log.warning("%s ends in half a line, which is dropped", self.metrics_file)
-        return rows
+        """All lines of metrics.jsonl, without a last one that a kill tore. Raises ResumeError."""
+        return read_rows(self.metrics_file)
 
     def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Trained parameters and optimizer state after `step` steps."""
-        tensors = {f"model.{n}": p.detach().contiguous() for n, p in module.named_parameters() if p.requires_grad}
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v.contiguous() for k, v in state.items()}
-        partial = self.folder / "state.partial"
-        save_file(tensors, partial, metadata={"step": str(step)})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(self.state_file)
+        for rows in filter(Path.exists, (self.metrics_file, self.ledger_file)):
+            sync(rows)
+        state, last = State.of(step, module, optimizer), self.folder / STATE_FILE
+        with whole(last) as partial:
+            state.write(partial)
+            sync(partial)  # before the rename: the last state leaves its name only for one that is on disk
+            if last.exists():
+                last.replace(self.folder / PREVIOUS_FILE)
 
     def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
         """Put the saved state back; returns the number of steps done, 0 where nothing was saved.
 
-        Raises ResumeError when the parameters are not those of this module. Metrics past the state are dropped.
+        Raises ResumeError when the state is damaged, or when its parameters are not those of this module. Metrics and
+        skipped steps past the state are dropped.
         """
         if not self.state_file.exists():
-            self._drop_metrics(after=0)
+            self._drop_rows(after=0)
             return 0
-        with safe_open(str(self.state_file), "pt") as file:
-            step = int(file.metadata()["step"])
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a dict)
-        trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        saved = {k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")}
-        if saved.keys() != trained.keys():
+        try:
+            state = State.read(self.state_file)
+        except DamagedStateError as error:
+            raise ResumeError(f"{error} {self._way_out()}") from error
+        try:
+            state.put_into(module, optimizer)
+        except KeyError as error:
             raise ResumeError(
-                f"{self.state_file} does not fit: {len(trained.keys() - saved.keys())} missing "
-                f"{sorted(trained.keys() - saved.keys())[:3]}, {len(saved.keys() - trained.keys())} unexpected "
-                f"{sorted(saved.keys() - trained.keys())[:3]}. Resume with the settings of the first start."
-            )
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(saved[name])
-        optimizer.load_state_dict(_optimizer_state(tensors) | {"param_groups": optimizer.state_dict()["param_groups"]})
-        self._drop_metrics(after=step)
-        return step
+                f"{self.state_file} does not fit: {error.args[0]}. Resume with the settings of the first start."
+            ) from error
+        self._drop_rows(after=state.step)
+        return state.step
 
-    def _drop_metrics(self, *, after: int) -> None:
-        kept = [row for row in self.metrics() if row["step"] <= after]
-        partial = self.metrics_file.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        partial.replace(self.metrics_file)
+    def _way_out(self) -> str:
+        """What to do about a damaged state."""
+        previous = self.folder / PREVIOUS_FILE
+        if self.state_file != previous and previous.exists():
+            try:
+                step = State.read(previous).step
+            except DamagedStateError:
+                return f"{PREVIOUS_FILE} beside it is damaged, too. Start anew in another --output."
+            return f"{PREVIOUS_FILE} beside it is whole: delete {STATE_FILE} to go on from step {step}."
+        return "No other state is kept. Start anew in another --output."
+
+    def _drop_rows(self, *, after: int) -> None:
+        for path in filter(Path.exists, (self.metrics_file, self.ledger_file)):
+            write_rows(path, [row for row in read_rows(path) if row["step"] <= after])
 
     def draw_curves(self) -> None:
         """curves.png: the training loss, and every validation metric in a panel of its own."""
@@ -118,16 +128,25 @@ class Run:
             axis.set_xlabel("step")
             axis.grid(alpha=0.3)
         figure.tight_layout()
-        partial = self.folder / "curves.partial.png"
-        figure.savefig(partial, dpi=90)
+        with whole(self.folder / "curves.png") as partial:
+            figure.savefig(partial, dpi=90, format="png")
         plt.close(figure)
-        partial.replace(self.folder / "curves.png")
 
 
-def _optimizer_state(tensors: dict[str, Tensor]) -> dict:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = tensor
-    return {"state": state}
+class SilentRun(Run):
+    """Goes on from the states of a run, and writes nothing."""
+
+    def log(self, row: dict) -> None:
+        """Nothing."""
+
+    def log_skip(self, step: int, reason: str, samples: tuple[str, ...]) -> None:
+        """Nothing."""
+
+    def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing."""
+
+    def draw_curves(self) -> None:
+        """Nothing."""
+
+    def _drop_rows(self, *, after: int) -> None:
+        """Nothing."""

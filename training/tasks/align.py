@@ -7,7 +7,7 @@ pictures, whose caption tells them in order and whose strongest negative is the 
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,24 @@ from encoder.backbones.base import TextFeatures
 from encoder.model import MugSTAN
 from training.data.features import FeatureCache
 from training.data.jsonl import DataError
+from training.engine.distributed import gather, share
 from training.engine.loop import StepOutput
 from training.tasks.contrastive import contrastive_loss, recall_at_1
 
 MIN_FRAMES = 4
 """A pseudo-clip shows each of its two pictures for two frames or more."""
+Batch = tuple[Tensor, list[str], tuple[str, ...]]
+"""Tower states (d, B, T, 1 + L, D), a caption of each, and the names of the media they are made of."""
 
 
 @dataclass(frozen=True)
 class Medium:
-    """A cached medium and its captions."""
+    """A cached medium and its captions. `name` is what people call it: the path of the medium itself."""
 
     file: Path
     captions: tuple[str, ...]
     is_video: bool
+    name: str = ""
 
 
 class Temperature(nn.Module):
@@ -72,10 +76,13 @@ class HeadsTask:
 
     def loss(self, step: int) -> StepOutput:
         rng = random.Random(f"{self.seed}-heads-{step}")
-        frames, sentences = self.train.draw(rng, self.batch_size)
+        frames, sentences, names = self.train.draw(rng, self.batch_size)
         frames, sentences = (nn.functional.dropout(x, self.dropout) for x in (frames, sentences))
-        similarity = _cosine(self.text_head(sentences), self.vision_head(frames))
-        return StepOutput(contrastive_loss(self.temperature(similarity)), tokens=len(frames))
+        mine = share(len(frames))
+        vision = gather(self.vision_head(frames[mine]), len(frames))
+        text = gather(self.text_head(sentences[mine]), len(frames))
+        similarity = _cosine(text, vision)
+        return StepOutput(contrastive_loss(self.temperature(similarity)), tokens=len(frames), samples=names)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -87,21 +94,20 @@ class HeadsTask:
 
 
 class FrameTable:
-    """Frames (F, 2D) and sentence states (C, D) of many media, drawn by medium."""
+    """Frames (F, 2D) and sentence states (C, D) of many media, drawn by medium, and the media's names."""
 
-    def __init__(self, frames: Sequence[Tensor], sentences: Sequence[Tensor]) -> None:
-        self.frames, self.sentences = list(frames), list(sentences)
+    def __init__(self, frames: Sequence[Tensor], sentences: Sequence[Tensor], names: Sequence[str]) -> None:
+        self.frames, self.sentences, self.names = list(frames), list(sentences), list(names)
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def draw(self, rng: random.Random, size: int) -> tuple[Tensor, Tensor]:
-        """A random frame and a random caption of `size` different media."""
+    def draw(self, rng: random.Random, size: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """A random frame and a random caption of `size` different media, and their names."""
         chosen = rng.sample(range(len(self)), min(size, len(self)))
         frames = torch.stack([self.frames[i][rng.randrange(len(self.frames[i]))] for i in chosen])
-        return frames.float(), torch.stack(
-            [self.sentences[i][rng.randrange(len(self.sentences[i]))] for i in chosen]
-        ).float()
+        sentences = torch.stack([self.sentences[i][rng.randrange(len(self.sentences[i]))] for i in chosen])
+        return frames.float(), sentences.float(), tuple(self.names[i] for i in chosen)
 
     def first(self) -> tuple[Tensor, Tensor]:
         """The middle frame and the first caption of every medium."""
@@ -164,9 +170,11 @@ class BranchTask:
     def loss(self, step: int) -> StepOutput:
         rng = random.Random(f"{self.seed}-branch-{step}")
         kind, draw = self.kinds[step % len(self.kinds)]
-        states, captions = draw(rng)
+        states, captions, names = draw(rng)
         with torch.autocast("cpu", torch.bfloat16):
-            video = self.encoder.encode_states(states)
+            video = self.encoder.encode_states(states[:, share(states.shape[1])])
+        whole = {name: gather(getattr(video, name), states.shape[1]) for name in ("frames", "video")}
+        video = replace(video, **whole)
         text = self.words(captions)
         plain = self.encoder.similarity(text, video, "plain")
         mug = self.encoder.similarity(text, video, "mug_simple")
@@ -175,6 +183,7 @@ class BranchTask:
             loss,
             tokens=states.shape[1] * states.shape[2],
             metrics={f"loss_{kind}": loss.item()},
+            samples=names,
         )
 
     @torch.no_grad()
@@ -188,7 +197,7 @@ class BranchTask:
             for mode, name in (("plain", "clip_R@1_plain"), ("mug_simple", "clip_R@1_mug")):
                 values[name] = recall_at_1(self.encoder.similarity(text, video, mode))
         if len(self.pictures) > 1:
-            pairs, captions = self._pseudo_clips(random.Random("order"), size=64)
+            pairs, captions, _ = self._pseudo_clips(random.Random("order"), size=64)
             similarity = self.encoder.similarity(self.words(captions), self.encoder.encode_states(pairs), "plain")
             other = similarity[torch.arange(64), torch.arange(64) ^ 1]
             values["order"] = (similarity.diagonal() > other).float().mean().item()
@@ -200,23 +209,24 @@ class BranchTask:
         self.encoder.eval()
         self.encoder.branch.train()
 
-    def _pictures(self, rng: random.Random) -> tuple[Tensor, list[str]]:
+    def _pictures(self, rng: random.Random) -> Batch:
         return self._load(rng, rng.sample(self.pictures, min(4 * self.batch_size, len(self.pictures))))
 
-    def _clips(self, rng: random.Random) -> tuple[Tensor, list[str]]:
+    def _clips(self, rng: random.Random) -> Batch:
         return self._load(rng, rng.sample(self.clips, min(self.batch_size, len(self.clips))))
 
-    def _load(self, rng: random.Random, media: list[Medium]) -> tuple[Tensor, list[str]]:
-        return self._states(media), [rng.choice(m.captions) for m in media]
+    def _load(self, rng: random.Random, media: list[Medium]) -> Batch:
+        captions = [rng.choice(m.captions) for m in media]
+        return self._states(media), captions, tuple(m.name for m in media)
 
     def _states(self, media: list[Medium]) -> Tensor:
         """(d, B, T, 1 + L, D) of pictures, T = 1, or of clips; a still among the clips is shown in every frame."""
         frames = self.num_frames if media[0].is_video else 1
         return torch.stack([FeatureCache.load(m.file).expand(-1, frames, -1, -1) for m in media], dim=1).float()
 
-    def _pseudo_clips(self, rng: random.Random, size: int | None = None) -> tuple[Tensor, list[str]]:
+    def _pseudo_clips(self, rng: random.Random, size: int | None = None) -> Batch:
         """Clips 2i and 2i + 1 show the same two pictures in both orders; the cut falls anywhere."""
-        clips, captions = [], []
+        clips, captions, names = [], [], []
         for _ in range((size or self.batch_size) // 2):
             first, second = rng.sample(self.pictures, 2)
             cut = rng.randrange(2, self.num_frames - 1)
@@ -224,7 +234,8 @@ class BranchTask:
             told_a, told_b = rng.choice(first.captions), rng.choice(second.captions)
             clips += [self._joined(a, b, cut), self._joined(b, a, self.num_frames - cut)]
             captions += [f"First: {told_a} Then: {told_b}", f"First: {told_b} Then: {told_a}"]
-        return torch.stack(clips, dim=1).float(), captions
+            names += [first.name, second.name]
+        return torch.stack(clips, dim=1).float(), captions, tuple(names)
 
     def _joined(self, a: Tensor, b: Tensor, cut: int) -> Tensor:
         return torch.cat([a.expand(-1, cut, -1, -1), b.expand(-1, self.num_frames - cut, -1, -1)], dim=1)

@@ -35,7 +35,7 @@ class BridgeSettings:
     blind_share: float = 0.1
     """Share of packs without the video: the LLM keeps a fair idea of captions as such."""
     qa_from: int = 1000
-    """First step with questions."""
+    """First step with questions; the task, which counts batches, is told the first batch."""
     qa_share: float = 0.5
     """Share of the media with questions that are asked some, in one conversation."""
     qa_turns: int = 3
@@ -75,11 +75,11 @@ class BridgeTask:
             {"params": adapter, "lr": self.settings.lora_lr, "weight_decay": 0.01},
         ]
 
-    def loss(self, step: int) -> StepOutput:
+    def loss(self, number: int) -> StepOutput:
         s = self.settings
-        rng = random.Random(f"{s.seed}-bridge-{step}")
+        rng = random.Random(f"{s.seed}-bridge-{number}")
         media = self._draw(rng)
-        asking = step >= s.qa_from
+        asking = number >= s.qa_from
         packs, pooled, own, foreign, sighted = [], [], {}, {}, set()
         count = 0
         chosen = [rng.sample(m.captions, min(s.captions_per_medium, len(m.captions))) for m in media]
@@ -116,7 +116,10 @@ class BridgeTask:
             metrics = {"loss_captions": caption_loss.item(), "loss_ranking": ranking.item(), "gap": gap.mean().item()}
         else:
             ranking, metrics = sums.new_zeros(()), {"loss_captions": caption_loss.item()}
-        return StepOutput(caption_loss + s.ranking_weight * ranking, batch.input_ids.numel(), metrics)
+        return StepOutput(
+            caption_loss + s.ranking_weight * ranking, batch.input_ids.numel(), metrics,
+            samples=tuple(m.name for m in media),
+        )  # fmt: skip
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

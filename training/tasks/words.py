@@ -58,7 +58,7 @@ class WordsTask:
         pooled = torch.stack([m.pooled for m in media]).float()
         pooled = F.dropout(pooled, 0.1)
         value = self._loss(pooled, self._targets([rng.choice(m.captions) for m in media]))
-        return StepOutput(value, tokens=len(media))
+        return StepOutput(value, tokens=len(media), samples=tuple(m.name for m in media))
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from benchmarks.clip import write_clip
 from encoder.video.transform import Transform
-from training.align import cached_samples
 from training.data.features import FeatureCache, cache_features
 from training.data.jsonl import DataError, Sample
+from training.media import cached_samples
 
 
 class Tower(nn.Module):
@@ -142,7 +142,7 @@ def test_nothing_is_computed_for_samples_that_nobody_trains_on(tmp_path: Path, e
         {"image": "c.png", "caption": "C.", "split": "test"}, {"image": "d.png", "label": "wall"},
         {"image": "e.png", "caption": "E."},
     ])  # fmt: skip
-    media = cached_samples([data], encoder, "tower", 4, tmp_path / "features")
+    media = cached_samples([data], encoder, "tower", 4, tmp_path / "features", output=tmp_path, max_unreadable=0.0)
     names = {split: [sample.media.name for sample, _ in chosen] for split, chosen in media.items()}
     assert names == {"train": ["a.png", "e.png"], "val": ["b.png"]}
     assert len(Tower.seen) == 3
@@ -155,4 +155,26 @@ def test_too_few_samples_are_counted_by_what_they_lack(tmp_path: Path, encoder: 
         {"image": "broken.png", "caption": "B."}, {"image": "d.png", "caption": "D.", "split": "val"},
     ])  # fmt: skip
     with pytest.raises(DataError, match=r"got 1: of 5 rows 4 are of .* 2 of these have no captions, and 1 could not"):
-        cached_samples([data], encoder, "tower", 4, tmp_path / "features")
+        cached_samples([data], encoder, "tower", 4, tmp_path / "features", output=tmp_path, max_unreadable=1.0)
+
+
+def test_unreadable_media_go_to_the_ledger_and_too_many_stop_the_run(tmp_path: Path, encoder: SimpleNamespace) -> None:
+    """Two broken files of equal content are two media, and a row more about one of them is no third."""
+    rows = [{"image": f"{i}.png", "caption": "A."} for i in range(6)]
+    for i in (1, 4):
+        (tmp_path / f"{i}.png").write_bytes(b"no picture")
+    data = write_rows(tmp_path, [*rows, {"image": "4.png", "caption": "Again."}])
+    arguments = ([data], encoder, "tower", 4, tmp_path / "features")
+    with pytest.raises(DataError, match=r"2 of 6 media could not be read, .* max_unreadable = 0.33 of") as caught:
+        cached_samples(*arguments, output=tmp_path, max_unreadable=0.33)
+    ledger = tmp_path / "ledger.jsonl"
+    noted = [json.loads(line) for line in ledger.open()]
+    assert [row["path"] for row in noted] == [str(tmp_path / "1.png"), str(tmp_path / "4.png")]
+    assert all(row["path"] in str(caught.value) and row["reason"].rstrip(".") in str(caught.value) for row in noted)
+    media = cached_samples(*arguments, output=tmp_path, max_unreadable=0.34)
+    assert [sample.media.name for sample, _ in media["train"]] == ["0.png", "2.png", "3.png", "5.png"]
+    assert [json.loads(line) for line in ledger.open()] == noted
+    for i in (1, 4):
+        picture(tmp_path / f"{i}.png", 200 + i)
+    assert len(cached_samples(*arguments, output=tmp_path, max_unreadable=0.0)["train"]) == 7
+    assert not ledger.exists(), "what was repaired is not blamed any longer"

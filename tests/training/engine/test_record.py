@@ -1,13 +1,18 @@
 """A folder belongs to one training: nothing else goes on in it, and nothing overwrites what it says."""
 
 import json
+import sys
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
-from training.engine.record import RECORD_FILE, claim, describe, recorded
-from training.engine.run import STATE_FILE, ResumeError
+from encoder.provenance import git_commit
+from training.engine.record import ENVIRONMENT_FILE, RECORD_FILE, claim, describe, note_session, recorded
+from training.engine.run import PREVIOUS_FILE, STATE_FILE, ResumeError
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,12 @@ def test_a_used_folder_is_refused_and_stays_as_it_was(output: Path, data: Path) 
     with pytest.raises(FileExistsError, match="--resume"):
         claim(output, describe("bridge", Recipe(lr=0.2), [data], None), resume=False)
     assert (output / RECORD_FILE).read_text() == before
+
+
+def test_a_state_that_stands_in_for_the_last_one_counts_too(output: Path, data: Path) -> None:
+    (output / "bridge" / STATE_FILE).rename(output / "bridge" / PREVIOUS_FILE)
+    with pytest.raises(FileExistsError, match="--resume"):
+        claim(output, describe("bridge", Recipe(), [data], None), resume=False)
 
 
 def test_another_training_is_told_what_differs(output: Path, data: Path, tmp_path: Path) -> None:
@@ -89,3 +100,21 @@ def test_a_start_that_saved_nothing_may_be_started_again(tmp_path: Path, data: P
     for resume, lr in ((False, 0.1), (False, 0.2), (True, 0.3)):
         claim(tmp_path / "run", describe("bridge", Recipe(lr=lr), [data], None), resume=resume)
         assert recorded(tmp_path / "run")["lr"] == lr
+
+
+def test_every_start_notes_what_it_runs_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    for n in (1, 2):
+        monkeypatch.setattr(sys, "argv", ["training", "align", f"--{n}"])
+        torch.set_num_threads(n)
+        note_session(tmp_path)
+    torch.set_num_threads(threads)
+    first, second = json.loads((tmp_path / ENVIRONMENT_FILE).read_text())["sessions"]
+    assert first == second | {"started": first["started"], "command": ["align", "--1"], "threads": 1}
+    assert (second["command"], second["threads"]) == (["align", "--2"], 2)
+    assert second["versions"]["torch"] == version("torch")
+    assert second["git_commit"] == git_commit()
+    assert datetime.fromisoformat(first["started"]) <= datetime.now(UTC)
+    (tmp_path / ENVIRONMENT_FILE).write_text("[")
+    with pytest.raises(ResumeError, match="environment.json: expected JSON"):
+        note_session(tmp_path)
