@@ -115,12 +115,13 @@ class KeyValues:
         sources (R,): places among them whose logits are wanted -> (R, V) fp32.
         """
         held = len(self.ids)
-        device = model.llm.get_input_embeddings().weight.device
+        weight = model.llm.get_input_embeddings().weight
+        device = weight.device
         mask = torch.cat([sees.new_ones(len(ids), held), sees], dim=1)[None, None].to(device)  # (1, 1, N, K + N)
         try:
             with torch.inference_mode():
                 out = model.llm(
-                    input_ids=ids[None].to(device), attention_mask=mask, position_ids=positions[None].to(device),
+                    input_ids=ids[None].to(device), attention_mask=additive_mask(mask, weight.dtype), position_ids=positions[None].to(device),
                     past_key_values=self._cache, use_cache=True, logits_to_keep=sources.to(device),
                 )  # fmt: skip
         except BaseException:
@@ -230,6 +231,11 @@ class _Chooser:
         shares, order = torch.softmax(logits.cpu() / self._sampling.temperature, dim=-1).sort(descending=True)
         shares[shares.cumsum(0) - shares >= self._sampling.top_p] = 0.0  # the likeliest always stays
         return int(order[torch.multinomial(shares, 1, generator=self._random)])
+
+
+def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bool (..., S, K) -> 0 where a query may look, else the lowest number: what every kind of attention understands."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def slot_ids(prompt: Prompt) -> list[int]:

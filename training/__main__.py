@@ -27,13 +27,26 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with joined():
             return run(args)
-    except (CheckpointError, DataError, DivergedError, OSError, ProcessesError, RecipeError, ResumeError) as error:
+    except (
+        CheckpointError,
+        DataError,
+        DivergedError,
+        OSError,
+        ProcessesError,
+        RecipeError,
+        ResumeError,
+        UsageError,
+    ) as error:
         if first:
             print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped. The same command with --resume goes on from the last saved state.", file=sys.stderr)
         return 130
+
+
+class UsageError(ValueError):
+    """Options that do not go together; the message says which."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -92,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
         from training.bridge import plan_bridge, run_bridge
 
         only_process("training bridge")
+        if args.dry_run and args.finish:
+            raise UsageError("--finish trains nothing that --dry-run could tell of. Leave one of the two out.")
         recipe = args.recipe or "mini-bridge"
         start = {"encoder_folder": args.encoder, "init": args.init, "resume": args.resume}
         if args.dry_run:

@@ -41,6 +41,8 @@ class AlignRecipe(Recipe):
     branch_accumulate: int = 1
     """Batches a step. Captions are told apart within each batch only."""
     branch_lr: float = 1e-4
+    branch_mask: float = 0.0
+    """Share of the patches that the branch does not see in training, 0.7 in BT-Adapter; a step costs less in proportion."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,6 +52,8 @@ class AlignRecipe(Recipe):
             f"{key} of {n} or more, got {getattr(self, key)}" for key, n in least.items() if getattr(self, key) < n
         ]:
             raise ValueError(f"expected {'; '.join(small)}.")
+        if not 0 <= self.branch_mask < 1:
+            raise ValueError(f"expected a branch_mask of at least 0 and below 1, got {self.branch_mask}.")
 
     @property
     def heads_loop(self) -> LoopConfig:
@@ -117,11 +121,13 @@ def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool
     plan = Plan("align", recipe, data)
     if plan.missing:
         return plan
+    chosen = Chosen.of(data)
+    chosen.check_enough(sum(sample.split == "train" for sample in chosen.samples))
     torch.set_num_threads(recipe.threads)
     encoder = _fresh_encoder(recipe)
     words = WordStates(encoder, text_tokenizer())
     clips: dict[str, list[Medium]] = {"train": [], "val": []}
-    for sample in Chosen.of(data).samples:
+    for sample in chosen.samples:
         clips[sample.split].append(Medium(sample.media, sample.captions, sample.is_video, str(sample.media)))
     branch = _branch_task(encoder, words, clips, recipe)
     frame = torch.zeros(1, 2 * encoder.backbone.width).half()
@@ -178,7 +184,7 @@ def _branch_task(
 ) -> BranchTask:
     return BranchTask(
         encoder, words, clips["train"], clips["val"], batch_size=recipe.branch_batch, num_frames=recipe.num_frames,
-        lr=recipe.branch_lr, seed=recipe.seed,
+        lr=recipe.branch_lr, mask=recipe.branch_mask, seed=recipe.seed,
     )  # fmt: skip
 
 

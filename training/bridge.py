@@ -153,13 +153,15 @@ def plan_bridge(
     plan = Plan("bridge", recipe, data)
     if plan.missing:
         return plan
+    chosen = Chosen.of(data)
+    chosen.check_enough(sum(sample.split == "train" for sample in chosen.samples))
     encoder = _starting_encoder(encoder_folder, init, recipe).requires_grad_(False)
     torch.set_num_threads(recipe.threads)
     language_model = load_language_model(recipe.llm, dtype=torch.bfloat16)
     projector = _fresh_projector(encoder, language_model, recipe)
     features = torch.zeros(projector.num_tokens(recipe.num_frames), projector.norm.normalized_shape[0]).half()
     media: dict[str, list[PooledMedium]] = {"train": [], "val": []}
-    for sample in Chosen.of(data).samples:
+    for sample in chosen.samples:
         tokens = features if sample.is_video else features[: projector.num_tokens(1)]
         media[sample.split].append(PooledMedium(tokens, sample.captions, sample.qa, sample.is_video, str(sample.media)))
     kept = sum(2 * medium.pooled.numel() for chosen in media.values() for medium in chosen)

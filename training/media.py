@@ -33,6 +33,18 @@ class Chosen:
         rows = [sample for path in data for sample in read_samples(path)]
         return cls(rows, [sample for sample in rows if sample.captions and sample.split in ("train", "val")])
 
+    def check_enough(self, readable: int) -> None:
+        """Raise DataError where fewer than two samples of the train split are `readable`."""
+        if readable > 1:
+            return
+        of_train = [sample for sample in self.rows if sample.split == "train"]
+        silent = sum(not sample.captions for sample in of_train)
+        raise DataError(
+            f"expected at least two readable media with captions in the train split, got {readable}: of "
+            f"{len(self.rows)} rows {len(of_train)} are of that split, {silent} of these have no captions, and "
+            f"{len(of_train) - silent - readable} could not be read (the lines above say why)."
+        )
+
 
 def cached_samples(
     data: list[Path],
@@ -66,14 +78,7 @@ def cached_samples(
     media: dict[str, list[tuple[Sample, Path]]] = {"train": [], "val": []}
     for index, file in sorted(files.items()):
         media[samples[index].split].append((samples[index], file))
-    if len(media["train"]) < 2:
-        of_train = [sample for sample in chosen.rows if sample.split == "train"]
-        silent = sum(not sample.captions for sample in of_train)
-        raise DataError(
-            f"expected at least two readable media with captions in the train split, got {len(media['train'])}: of "
-            f"{len(chosen.rows)} rows {len(of_train)} are of that split, {silent} of these have no captions, and "
-            f"{len(of_train) - silent - len(media['train'])} could not be read (the lines above say why)."
-        )
+    chosen.check_enough(len(media["train"]))
     log.info("%d media to learn from, %d held out", len(media["train"]), len(media["val"]))
     return media
 

@@ -65,8 +65,8 @@ def load_recipe(name_or_file: str, kind: type[AnyRecipe]) -> AnyRecipe:
 def settled(recipe: AnyRecipe, before: Mapping[str, Any]) -> AnyRecipe:
     """The recipe with measured values where it leaves them open.
 
-    `before` is the record of the training that goes on, empty for a new one: its features are not computed anew in
-    another dtype because the machine is busy today.
+    `before` is the record of the training that goes on, empty for a new one: a busy machine today gives it no other
+    dtype and no other number of threads, on which the last bits depend.
     """
     if recipe.threads and recipe.feature_dtype:
         return recipe
@@ -74,6 +74,6 @@ def settled(recipe: AnyRecipe, before: Mapping[str, Any]) -> AnyRecipe:
     fastest = str(runtime.encoder_dtype).removeprefix("torch.")
     return replace(
         recipe,
-        threads=recipe.threads or runtime.threads,
+        threads=recipe.threads or before.get("threads", 0) or runtime.threads,
         feature_dtype=recipe.feature_dtype or before.get("feature_dtype", fastest),
     )

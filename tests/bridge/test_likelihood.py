@@ -34,6 +34,16 @@ def plain_score(model: VideoLanguageModel, option: str, video: torch.Tensor | No
     return torch.log_softmax(logits[places - 1], -1)[range(len(places)), prompt.labels[places]].sum().item()
 
 
+def test_every_kind_of_attention_gives_the_same(model: VideoLanguageModel, pixels: torch.Tensor) -> None:
+    video = model.encode(pixels)
+    model.llm.set_attn_implementation("sdpa")
+    expected = option_log_likelihoods(model, "what is it?", OPTIONS, video).log_likelihood
+    model.llm.set_attn_implementation("eager")
+    eager = option_log_likelihoods(model, "what is it?", OPTIONS, video).log_likelihood
+    model.llm.set_attn_implementation("sdpa")
+    assert eager == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.fixture
 def shapes(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Sequences and tokens of every forward of the LLM."""

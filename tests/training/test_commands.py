@@ -262,6 +262,8 @@ def test_on_a_machine_with_a_gpu_the_cpu_is_measured(tmp_path: Path, monkeypatch
     monkeypatch.setattr(runtime, "measure", lambda counts: speeds)
     recipe = settled(AlignRecipe(), {})
     assert (recipe.threads, recipe.feature_dtype) == (3, "float32")
+    recipe = settled(AlignRecipe(), {"threads": 7, "feature_dtype": "float32"})
+    assert (recipe.threads, recipe.feature_dtype) == (7, "float32")
     recipe = settled(AlignRecipe(threads=1), {"threads": 2, "feature_dtype": "bfloat16"})
     assert (recipe.threads, recipe.feature_dtype) == (1, "bfloat16")
     recipe = settled(AlignRecipe(feature_dtype="float32"), {"feature_dtype": "bfloat16"})

@@ -135,3 +135,11 @@ def test_what_would_be_refused_is_refused(data: Path, capsys: pytest.CaptureFixt
     assert (code, text) == (1, "")
     code, text = planned(capsys, data, "bridge", "", "--init", str(data.parent / "nothing"))
     assert (code, text) == (1, "")
+    code, text = planned(capsys, data, "bridge", "", "--finish")
+    assert (code, text) == (1, "")
+    (data.parent / "0.png").touch()
+    data.write_text(
+        '{"image": "0.png", "caption": "A wall."}\n{"image": "0.png", "caption": "A wall.", "split": "val"}\n'
+    )
+    for task in ("align", "bridge"):
+        assert planned(capsys, data, task, "") == (1, ""), "a single picture to learn from"

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from encoder.provenance import git_commit, versions
+from training.engine.distributed import world_size
 from training.engine.files import ResumeError, write_text
 from training.engine.run import has_state
 
@@ -43,6 +44,7 @@ def describe(task: str, recipe: Any, data: list[Path], start: Path | None) -> di
         "data_sha256": _digests(data),
         "start": start and str(start),
         "start_sha256": _digests(weights),
+        "processes": world_size(),
     }
 
 

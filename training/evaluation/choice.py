@@ -60,8 +60,9 @@ class ChoiceExam:
     def recall(self, items: Sequence[Item], answers: Iterable[Answer]) -> None:
         by_id = {item.id: item for item in items}
         for answer in answers:
-            if answer.control in ("full", "wrong_video", "no_video"):
-                item, values = by_id[answer.id], answer.values
+            item, values = by_id[answer.id], answer.values
+            # Which words stood on the screen is found out anew.
+            if answer.control in ("full", "wrong_video", "no_video") and not item.timed_context:
                 self.blind[question_of(item), item.candidates] = OptionScores(
                     log_likelihood=values["log_likelihood_no_video"], tokens=values["tokens"]
                 )

@@ -21,10 +21,11 @@ def confusion_matrix(classes: Sequence[str], pairs: Sequence[tuple[str, str]]) -
 
 
 def write_confusion(folder: Path, classes: Sequence[str]) -> None:
-    """confusion.png of the answers in the folder of a run, those under `full` that did not fail."""
+    """confusion.png of the answers in the folder of a run, those under `full` that did not fail; none without such."""
     answers = read_answers(folder / "answers.jsonl")
     pairs = [(a.values["label"], a.values["prediction"]) for a in answers if a.control == "full" and a.status == "ok"]
-    draw_confusion(folder / "confusion.png", classes, confusion_matrix(classes, pairs))
+    if pairs:
+        draw_confusion(folder / "confusion.png", classes, confusion_matrix(classes, pairs))
 
 
 def draw_confusion(path: Path, classes: Sequence[str], matrix: np.ndarray) -> None:

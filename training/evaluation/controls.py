@@ -88,7 +88,7 @@ def put(control: str, item: Item, *, seed: int) -> tuple[Item, list[int]]:
     """The item as it is put under a control, and for each option put its index in the item."""
     order = list(range(len(item.candidates)))
     if control == "question_withheld":
-        return replace(item, question=WITHHELD, context=""), order
+        return replace(item, question=WITHHELD), order
     if control == "options_shuffled" and len(order) > 1:
         turn = random.Random(f"{seed}|{item.id}").randrange(1, len(order))
         order = order[turn:] + order[:turn]

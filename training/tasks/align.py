@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from encoder.backbones.base import TextFeatures
-from encoder.model import MugSTAN
+from encoder.model import MugSTAN, tube_mask
 from training.data.features import FeatureCache
 from training.data.jsonl import DataError
 from training.engine.distributed import gather, share
@@ -118,7 +118,7 @@ class FrameTable:
 class BranchTask:
     """Contrastive loss of clips and captions through branch and heads, plain and Mug similarity in equal parts.
 
-    Raises DataError where there are neither two pictures nor two clips to tell apart.
+    `mask` is the share of the patches that the branch does not see, other ones in every batch (see tube_mask). Raises DataError where there are neither two pictures nor two clips to tell apart.
     """
 
     def __init__(
@@ -131,6 +131,7 @@ class BranchTask:
         batch_size: int,
         num_frames: int,
         lr: float,
+        mask: float,
         seed: int,
     ) -> None:
         self.encoder, self.words = encoder, words
@@ -154,7 +155,7 @@ class BranchTask:
                 "expected two pictures or two clips with captions in the train split, got "
                 f"{len(self.pictures)} and {len(self.clips)}."
             )
-        self.batch_size, self.num_frames, self.lr, self.seed = batch_size, num_frames, lr, seed
+        self.batch_size, self.num_frames, self.lr, self.mask, self.seed = batch_size, num_frames, lr, mask, seed
         self._train_branch_only()
 
     def parameter_groups(self) -> list[dict]:
@@ -171,8 +172,10 @@ class BranchTask:
         rng = random.Random(f"{self.seed}-branch-{step}")
         kind, draw = self.kinds[step % len(self.kinds)]
         states, captions, names = draw(rng)
+        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        patches = tube_mask(states.shape[3] - 1, self.mask, generator) if self.mask else None
         with torch.autocast("cpu", torch.bfloat16):
-            video = self.encoder.encode_states(states[:, share(states.shape[1])])
+            video = self.encoder.encode_states(states[:, share(states.shape[1])], patches=patches)
         whole = {name: gather(getattr(video, name), states.shape[1]) for name in ("frames", "video")}
         video = replace(video, **whole)
         text = self.words(captions)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bridge.generate import additive_mask
 from bridge.projectors import Projector
 from bridge.prompt import render
 from training.data.packs import Pack, PackedBatch, collate, make_pack
@@ -190,8 +191,3 @@ class BridgeTask:
             ).last_hidden_state  # fmt: skip
             logits = self.llm.get_output_embeddings()(hidden[batch.row, batch.source])
         return -F.cross_entropy(logits.float(), batch.target, reduction="none")
-
-
-def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bool (R, 1, S, S) -> 0 where a query may look, else the lowest number."""
-    return torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)

@@ -35,7 +35,7 @@ def results(folder: Path) -> dict[str, Tensor]:
     heads = HeadsTask(encoder, tables, tables, batch_size=5, lr=1e-2, dropout=0.3, seed=0)
     media = [stored(folder, i, FRAMES if i % 2 else 1) for i in range(10)]
     branch = BranchTask(
-        encoder, WordStates(encoder, tokenize), media, media, batch_size=4, num_frames=FRAMES, lr=1e-3, seed=0
+        encoder, WordStates(encoder, tokenize), media, media, batch_size=4, num_frames=FRAMES, lr=1e-3, mask=0.5, seed=0
     )
     encoder.double()
     found = {}

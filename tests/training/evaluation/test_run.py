@@ -5,6 +5,7 @@ A stand-in for the model is enough for that; what a model makes of videos is tes
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bridge.generate import UnanswerableError
 from bridge.likelihood import OptionScores
 from tests.training.evaluation.fakes import ROWS, FakeScorer, examine, rows_of
 from training.data.items import Item
+from training.evaluation.answers import Answer
 from training.evaluation.benchmarks import Benchmark, choices
 from training.evaluation.controls import CONTROLS
 from training.evaluation.run import RunConfig, UsageError, run
@@ -231,6 +233,19 @@ def test_lines_on_screen_are_those_of_the_own_video_whatever_is_shown(tmp_path: 
     spoken = [f"{name} begins\n{name} ends\nWhat?" for name in "abc"]
     for with_video, times in ((True, 2), (False, 1)):  # its own and a wrong one; once without, for all controls
         assert sorted(q for q, seen in fake_scorer.scored if seen == with_video) == sorted(spoken * times)
+
+
+def test_what_was_found_out_beside_words_on_screen_is_not_taken_for_the_bare_question(
+    write_questions: Write, fake_scorer: FakeScorer
+) -> None:
+    exam = choices("plain")(fake_scorer, False)
+    plain = Item(id="a", video="a.mp4", question="What?", candidates=("apple", "bread"), answer=0)
+    values = {"log_likelihood_no_video": [-9.0, -1.0], "tokens": [1, 1]}
+    answer = Answer(id="a", control="full", video="a.mp4", values=values, status="ok")
+    exam.recall([replace(plain, timed_context=((0.0, 1.0, "Look."),))], [answer])
+    assert exam.blind == {}
+    exam.recall([plain], [answer])
+    assert [scores.log_likelihood for scores in exam.blind.values()] == [[-9.0, -1.0]]
 
 
 def test_a_broken_video_moves_no_gap(write_questions: Write, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import BertConfig, Dinov2Config
 
 from encoder.backbones.mini import MiniBackbone
-from encoder.model import MugSTAN
+from encoder.model import MugSTAN, VideoFeatures
 from encoder.presets import fresh_branch
 from training.align import AlignRecipe, precomputed
 from training.data.features import FeatureCache
@@ -61,8 +61,30 @@ def media(folder: Path, pictures: int = 0, clips: int = 0, stills: int = 0) -> l
     return found
 
 
-def branch_task(encoder: MugSTAN, words: WordStates, train: list[Medium], val: list[Medium]) -> BranchTask:
-    return BranchTask(encoder, words, train, val, batch_size=2, num_frames=FRAMES, lr=1e-3, seed=0)
+def branch_task(
+    encoder: MugSTAN, words: WordStates, train: list[Medium], val: list[Medium], *, mask: float = 0.0
+) -> BranchTask:
+    return BranchTask(encoder, words, train, val, batch_size=2, num_frames=FRAMES, lr=1e-3, mask=mask, seed=0)
+
+
+def test_every_batch_has_patches_of_its_own_masked(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, seen = encoder.encode_states, []
+
+    def watched(states: torch.Tensor, *, patches: torch.Tensor | None = None) -> VideoFeatures:
+        seen.append(patches if patches is None else tuple(patches.tolist()))
+        return encode(states, patches=patches)
+
+    monkeypatch.setattr(encoder, "encode_states", watched)
+    task = branch_task(encoder, words, media(tmp_path, pictures=3, clips=2), [], mask=0.5)
+    for step in (*range(12), 0):
+        task.loss(step)
+    assert {len(patches) for patches in seen} == {2}, "of four"
+    assert len(set(seen)) > 2
+    assert seen[-1] == seen[0], "the same batch, the same patches"
+    branch_task(encoder, words, media(tmp_path, clips=2), []).loss(0)
+    assert seen[-1] is None
 
 
 def test_frozen_towers_stay_in_evaluation_mode(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
@@ -118,7 +140,7 @@ def test_every_recipe_that_is_accepted_can_cut_a_pseudo_clip(
     recipe = AlignRecipe(num_frames=frames, branch_batch=2)
     task = BranchTask(
         encoder, words, media(tmp_path, pictures=2), [], batch_size=recipe.branch_batch, num_frames=recipe.num_frames,
-        lr=1e-3, seed=0,
+        lr=1e-3, mask=recipe.branch_mask, seed=0,
     )  # fmt: skip
     assert [task.loss(step).tokens for step in (0, 1)] == [2, 2 * frames]
 
@@ -129,6 +151,7 @@ def test_every_recipe_that_is_accepted_can_cut_a_pseudo_clip(
         ({"num_frames": 3}, "num_frames of 4 or more, got 3"),
         ({"branch_batch": 1}, "branch_batch of 2 or more, got 1"),
         ({"head_batch": 1, "branch_batch": 0}, "head_batch of 2 or more, got 1; branch_batch of 2 or more, got 0"),
+        ({"branch_mask": 1.0}, "branch_mask of at least 0 and below 1, got 1.0"),
         ({"threads": -1}, "threads of 0 or more, got -1"),
         ({"encoder": "maxi"}, "unknown encoder 'maxi'. Known encoders: mini"),
         ({"feature_dtype": "int8"}, "unknown feature_dtype 'int8'. Known dtypes: float32, bfloat16"),

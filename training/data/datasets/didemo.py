@@ -39,11 +39,11 @@ def read(root: Path, split: str = "test") -> list[CaptionedVideo]:
 
 
 def _sentences(path: Path) -> Iterator[tuple[str, str]]:
-    if read_text(path).lstrip().startswith('{"'):
+    if read_text(path).lstrip().startswith("["):
+        for row in json_rows(path, NEEDED, KNOWN):
+            yield row.text("video"), row.text("description")
+    else:
         yield from captions_by_name(path)
-        return
-    for row in json_rows(path, NEEDED, KNOWN):
-        yield row.text("video"), row.text("description")
 
 
 def _video(root: Path, name: str) -> str:

@@ -223,6 +223,14 @@ def test_broken_webvid(golden: Golden, split: str, file: str, change: tuple[str,
 # ---- all
 
 
+def test_how_stans_file_is_spaced_does_not_matter(golden: Golden) -> None:
+    root = golden("didemo")
+    expected = didemo.read(root, "val")
+    path = root / "val_data.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=2))
+    assert didemo.read(root, "val") == expected
+
+
 @pytest.mark.parametrize("reader", [msrvtt, didemo, lsmdc, webvid], ids=lambda reader: reader.__name__)
 def test_an_unknown_split_is_refused_with_the_known_ones(reader: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"unknown split 'x'\. Known splits: {', '.join(reader.SPLITS)}\."):
