@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 
-# Threads that wait for work soon sleep: beside other busy programs this is up to ten times as fast, alone as fast.
+# Threads that wait for work soon sleep: beside other busy programs this is several times as fast, alone as fast.
 export GOMP_SPINCOUNT ?= 2000
 
 # Tests never reach for a model hub or report to anybody.
