@@ -67,16 +67,16 @@ def llm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiny_encoder() -> MugSTAN:
-    """The mini encoder in toy size; its branch counts for something."""
+def tiny_encoder(*, vocabulary: int = 50, longest: int = 16) -> MugSTAN:
+    """The mini encoder in toy size, with so many words and places for them; its branch counts for something."""
     torch.manual_seed(2)
     backbone = MiniBackbone(
         vision_config=Dinov2Config(
             hidden_size=32, num_hidden_layers=3, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14
         ),
         text_config=BertConfig(
-            vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=16,
+            vocab_size=vocabulary, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=longest,
         ),
         image_size=56, embed_dim=24, head_hidden=32,
     )  # fmt: skip

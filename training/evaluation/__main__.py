@@ -126,8 +126,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it asks everybody for its 4-bit kernels
     from bridge import ModelError
     from training.data.jsonl import DataError
+    from training.engine.files import ResumeError
     from training.evaluation import commands
-    from training.evaluation.answers import ResumeError
     from training.evaluation.retriever import EncoderError
     from training.evaluation.run import UsageError
 

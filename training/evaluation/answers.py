@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from training.engine.files import ResumeError, write_text
+
 log = logging.getLogger(__name__)
 
 INFORMATIVE = ("data", "model", "sessions")
 """Settings that may differ on resume: names and places, which are compared by hash, and what each start notes down."""
 STATUSES = ("ok", "unparsed", "failed")
-
-
-class ResumeError(ValueError):
-    """A folder holds the answers of another run; the message says what differs."""
 
 
 Status = Literal["ok", "unparsed", "failed"]
@@ -116,7 +114,7 @@ class AnswerLog:
             raise ResumeError(
                 f"{self.folder} has answers.jsonl but no run.json that says of what. Choose another --output."
             )
-        replace(path, json.dumps(dict(settings) | {"sessions": sessions}, indent=2) + "\n")
+        write_text(path, json.dumps(dict(settings) | {"sessions": sessions}, indent=2) + "\n")
 
     def _reload(self) -> None:
         """Read what is there. Failed items are dropped, to be tried again."""
@@ -126,7 +124,7 @@ class AnswerLog:
         self._rewrite()
 
     def _rewrite(self) -> None:
-        replace(self._path, "".join(json.dumps(answer.row()) + "\n" for answer in self.done.values()))
+        write_text(self._path, "".join(json.dumps(answer.row()) + "\n" for answer in self.done.values()))
 
     def forget(self, videos: Collection[str]) -> None:
         """Drop the answers that were given beside these videos."""
@@ -163,10 +161,3 @@ def lock(folder: Path) -> IO[str]:
         file.close()
         raise ResumeError(f"another run is writing in {folder}. Wait for it, or choose another --output.") from error
     return file
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it: there is never half a file."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -1,7 +1,7 @@
 """The benchmarks by name: who reads the files, and what kind of question they ask."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -36,12 +36,13 @@ COUNTS_AND_YES_NO = ("DC", "DB")
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """`read` takes the path given as --data. `by_aspect`: a judge scores the five aspects of Video-ChatGPT, and not
-    whether an answer is right."""
+    whether an answer is right. `unfit`: controls that it cannot be asked under, and what they do."""
 
     name: str
     read: Callable[[Path], Sequence[Item]]
     exam: MakeExam
     by_aspect: bool = False
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
 
 def choices(style: str) -> MakeExam:
@@ -118,6 +119,7 @@ BENCHMARKS = (
         Benchmark(
             name=name, read=partial(recognition.read, name=name),
             exam=lambda scorer, letters: RecognitionExam(scorer=scorer),
+            unfit={"no_video": "leaves nothing to compare with the classes"},
         )
         for name in recognition.READERS
     ),

@@ -13,10 +13,10 @@ from bridge.language_model import LanguageModel
 from training.data.benchmarks.video_chatgpt import ASPECTS
 from training.data.datasets.clips import missing_media
 from training.data.items import Item
+from training.engine.files import write_text
 from training.evaluation import compare as comparing
 from training.evaluation import merge as merging
 from training.evaluation import retrieval as retrieving
-from training.evaluation.answers import replace
 from training.evaluation.aspects import aspect_prompt_hash, aspects_identity, judge_aspects
 from training.evaluation.benchmarks import Benchmark, benchmark_by_name
 from training.evaluation.confusion import write_confusion
@@ -97,7 +97,7 @@ def _judge_aspects(answers: Path, items: Sequence[Item], judge: Judge) -> int:
 
 
 def _write_judged(folder: Path, judge: str, content: dict[str, object]) -> None:
-    replace(folder / f"judged-{judge}.json", json.dumps(content, indent=2) + "\n")
+    write_text(folder / f"judged-{judge}.json", json.dumps(content, indent=2) + "\n")
 
 
 def _print_judged(judge: Judge, lines: Sequence[Sequence[str]]) -> None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.items import Item
-from training.evaluation.answers import ResumeError, read_answers
+from training.engine.files import ResumeError
+from training.evaluation.answers import read_answers
 from training.evaluation.benchmarks import benchmark_by_name
 from training.evaluation.merge import read_run
 from training.evaluation.run import items_hash

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from training.data.benchmarks.catalogue import CATALOGUE
-from training.evaluation.answers import Answer, ResumeError, read_answers, replace
+from training.engine.files import ResumeError, write_text
+from training.evaluation.answers import Answer, read_answers
 from training.evaluation.benchmarks import benchmark_by_name
 from training.evaluation.report import Report
 from training.evaluation.run import items_hash, write_report
@@ -44,8 +45,8 @@ def merge(folders: Sequence[Path], output: Path) -> Report:
     output.mkdir(parents=True, exist_ok=True)
     if (output / "run.json").exists() and read_run(output) != whole:
         raise ResumeError(f"{output} holds another run. Choose another --output.")
-    replace(output / "run.json", json.dumps(whole, indent=2) + "\n")
-    replace(output / "answers.jsonl", "".join(json.dumps(answer.row()) + "\n" for answer in answers.values()))
+    write_text(output / "run.json", json.dumps(whole, indent=2) + "\n")
+    write_text(output / "answers.jsonl", "".join(json.dumps(answer.row()) + "\n" for answer in answers.values()))
     _join_watched(folders, output)
     return write_report(output, items, answers, benchmark.exam(None, first["letters"]), of=items, seed=first["seed"])
 
@@ -75,4 +76,4 @@ def _join_watched(folders: Sequence[Path], output: Path) -> None:
         for picture in sorted((folder / "frames").glob("*.jpg")):
             (output / "frames").mkdir(exist_ok=True)
             (output / "frames" / picture.name).write_bytes(picture.read_bytes())
-    replace(output / "videos.jsonl", "".join(json.dumps(row) + "\n" for row in rows.values()))
+    write_text(output / "videos.jsonl", "".join(json.dumps(row) + "\n" for row in rows.values()))

@@ -10,7 +10,8 @@ from typing import Any
 
 from bridge.likelihood import OptionScores
 from training.data.items import Item
-from training.evaluation.answers import Answer, replace
+from training.engine.files import write_text
+from training.evaluation.answers import Answer
 from training.evaluation.choice import form_scores
 from training.evaluation.controls import Showing
 from training.evaluation.exam import Exam
@@ -39,7 +40,7 @@ def write_page(
     head, middle, end = re.split("__TABLES__|__ROWS__", TEMPLATE.read_text(encoding="utf-8"))
     # "<" could end or hide the script that the rows stand in, whatever quotes are around it.
     rows = json.dumps(cards).replace("<", "\\u003c")
-    replace(folder / "report.html", f"{head}{''.join(map(_html_table, tables(report)))}{middle}{rows}{end}")
+    write_text(folder / "report.html", f"{head}{''.join(map(_html_table, tables(report)))}{middle}{rows}{end}")
 
 
 def _html_table(rows: list[list[str]]) -> str:

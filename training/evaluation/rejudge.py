@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from training.data.items import Item
 from training.data.jsonl import DataError
-from training.evaluation.answers import Answer, ResumeError, read_answers, replace
+from training.engine.files import ResumeError, write_text
+from training.evaluation.answers import Answer, read_answers
 from training.evaluation.judge import Judge, JudgeIdentity
 from training.evaluation.text_scores import normalise
 from training.evaluation.verdict import Outcome, Verdict
@@ -159,7 +160,7 @@ def _saved(path: Path, identity: JudgeIdentity, kind: type[Said]) -> dict[tuple[
         if said.status != "failed":
             decided[key, case] = said
             kept.append(line + "\n")
-    replace(path, "".join(kept))
+    write_text(path, "".join(kept))
     return decided
 
 

@@ -26,7 +26,8 @@ from encoder.video import VideoError
 from training.data.datasets import didemo, lsmdc, msrvtt
 from training.data.datasets.clips import missing_media
 from training.data.retrieval import CaptionedVideo, read_retrieval
-from training.evaluation.answers import INFORMATIVE, ResumeError, replace
+from training.engine.files import ResumeError, write_text
+from training.evaluation.answers import INFORMATIVE
 from training.evaluation.feature_store import FeatureStore
 from training.evaluation.retrieval_metrics import DirectionSummary, dual_softmax, ranks, summarise_ranks
 from training.evaluation.retriever import Retriever, load_retriever
@@ -153,7 +154,7 @@ def claim_folder(folder: Path, settings: Mapping[str, Any], notes: Mapping[str, 
     """Write run.json. Raises ResumeError where the folder holds anything of another run: it would be lost or mixed up."""
     _check_folder(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / "run.json", json.dumps({**settings, **notes}, indent=2) + "\n")
+    write_text(folder / "run.json", json.dumps({**settings, **notes}, indent=2) + "\n")
 
 
 def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -220,8 +221,8 @@ def _rows(
 def _write(folder: Path, rows: list[dict[str, Any]], summary: RetrievalSummary) -> None:
     """The old summary goes first: at no moment does one stand beside the ranks of another start."""
     (folder / "summary.json").unlink(missing_ok=True)
-    replace(folder / "ranks.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    replace(folder / "summary.json", json.dumps(summary.row(), indent=2) + "\n")
+    write_text(folder / "ranks.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(folder / "summary.json", json.dumps(summary.row(), indent=2) + "\n")
 
 
 def table(summary: RetrievalSummary) -> str:

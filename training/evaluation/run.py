@@ -16,12 +16,11 @@ from tqdm import tqdm
 from bridge.generate import UnanswerableError
 from encoder.provenance import git_commit, versions
 from encoder.video import VideoError
-from training.data.benchmarks.recognition import Recognition
 from training.data.benchmarks.subtitles import on_screen
 from training.data.items import Item, TimedLine
 from training.data.jsonl import DataError
+from training.engine.files import write_text
 from training.evaluation.answers import Answer, AnswerLog
-from training.evaluation.answers import replace as write_whole
 from training.evaluation.benchmarks import Benchmark
 from training.evaluation.controls import CONTROLS, DEFAULT_CONTROLS, Showing, arranged, showings
 from training.evaluation.exam import AnswerError, Exam
@@ -67,7 +66,7 @@ def run(benchmark: Benchmark, config: RunConfig, *, load: Callable[[str], Watche
     holds another run.
     """
     items = benchmark.read(config.data)
-    check_controls(config, items)
+    check_controls(benchmark, config, items)
     shown = {control: showings(control, items, seed=config.seed) for control in config.controls}
     mine = in_shard(items, config.shard)
     scorer = load(config.model)
@@ -101,8 +100,8 @@ def write_report(
     given = {control for control, _ in answers}
     shown = {control: showings(control, of, seed=seed) for control in CONTROLS if control in given}
     report = report_on(items, answers, exam, seed=seed)
-    write_whole(folder / "summary.json", json.dumps(report.summaries, indent=2) + "\n")
-    write_whole(folder / "report.md", table(report))
+    write_text(folder / "summary.json", json.dumps(report.summaries, indent=2) + "\n")
+    write_text(folder / "report.md", table(report))
     write_page(folder, items, answers, report, exam, shown)
     return report
 
@@ -200,10 +199,10 @@ def in_shard(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
     return [item for item in items if place[item.video] % count == number - 1]
 
 
-def check_controls(config: RunConfig, items: Sequence[Item]) -> None:
-    """Raise UsageError for a control that would ask the same again."""
-    if "no_video" in config.controls and any(isinstance(item, Recognition) for item in items):
-        raise UsageError("no_video leaves nothing to compare with the classes. Leave it out of --controls.")
+def check_controls(benchmark: Benchmark, config: RunConfig, items: Sequence[Item]) -> None:
+    """Raise UsageError for a control that the benchmark cannot be asked under, or that would ask the same again."""
+    for control in benchmark.unfit.keys() & set(config.controls):
+        raise UsageError(f"{control} {benchmark.unfit[control]}. Leave it out of --controls.")
     for control in ("options_shuffled", "question_withheld"):
         if control in config.controls and not any(item.candidates for item in items):
             raise UsageError(f"{control} is about options, and these questions have none. Leave it out of --controls.")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from training.evaluation.answers import replace
+from training.engine.files import write_text
 from training.evaluation.controls import Showing
 
 HEIGHT = 96
@@ -32,7 +32,7 @@ class WatchLog:
         self.folder = folder
         self._path = folder / "videos.jsonl"
         self.rows = read_watched(self._path)
-        replace(self._path, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
 
     def add(self, showing: Showing, path: Path, pixels: Tensor, times: Tensor) -> None:
         """Note the file and the times (T,) of the frames uint8 (T, 3, H, W) in the order shown, and draw them."""
@@ -53,7 +53,7 @@ class WatchLog:
         """Names of videos that are other files now than when they were shown; what was noted of them is dropped."""
         changed = {row["video"] for row in self.rows.values() if _is_another(root / row["video"], row)}
         self.rows = {name: row for name, row in self.rows.items() if row["video"] not in changed}
-        replace(self._path, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
         return changed
 
 

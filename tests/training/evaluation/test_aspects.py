@@ -16,8 +16,8 @@ from tests.training.evaluation.judge_server import Server, completion
 from training.data.benchmarks import video_chatgpt
 from training.data.benchmarks.video_chatgpt import ASPECTS
 from training.data.jsonl import DataError
+from training.engine.files import ResumeError
 from training.evaluation import aspects as aspects_module
-from training.evaluation.answers import ResumeError
 from training.evaluation.aspects import (
     AspectSummary,
     PairCase,

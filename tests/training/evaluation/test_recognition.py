@@ -17,10 +17,10 @@ from encoder.model import MugSTAN
 from encoder.presets import ENCODERS
 from encoder.video import VideoFrames, read_frames
 from tests.training.evaluation.tiny import tiny_encoder
+from training.engine.files import ResumeError
 from training.evaluation import recognition, retriever
 from training.evaluation.__main__ import main
 from training.evaluation.action_prompts import TEMPLATES, prompts, words
-from training.evaluation.answers import ResumeError
 from training.evaluation.benchmarks import benchmark_by_name
 from training.evaluation.recognition import ActionWatcher
 from training.evaluation.report import Report

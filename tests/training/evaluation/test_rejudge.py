@@ -9,7 +9,7 @@ import pytest
 
 from training.data.items import Item
 from training.data.jsonl import DataError
-from training.evaluation.answers import ResumeError
+from training.engine.files import ResumeError
 from training.evaluation.judge import JudgeIdentity, Verdict
 from training.evaluation.rejudge import JudgeSummary, judge_file
 

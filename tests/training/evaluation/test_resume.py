@@ -8,7 +8,8 @@ import pytest
 
 from tests.training.evaluation.fakes import ROWS, FakeScorer, examine, rows_of
 from training.data.jsonl import DataError
-from training.evaluation.answers import ResumeError, lock
+from training.engine.files import ResumeError
+from training.evaluation.answers import lock
 from training.evaluation.compare import compare
 from training.evaluation.merge import merge
 

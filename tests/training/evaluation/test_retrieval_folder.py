@@ -13,8 +13,8 @@ from torch import Tensor
 
 from encoder.provenance import git_commit
 from encoder.video import VideoError
+from training.engine.files import ResumeError
 from training.evaluation import retrieval
-from training.evaluation.answers import ResumeError
 from training.evaluation.retrieval import RetrievalConfig, run
 
 ROWS = [{"video": "a.mp4", "caption": "An ant."}, {"video": "b.mp4", "captions": ["A bird.", "It sings."]}]
@@ -135,7 +135,7 @@ def test_a_folder_of_another_benchmark_is_left_alone(measure: Measure, tmp_path:
 def test_a_crash_leaves_no_summary_of_another_start(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = measure()
 
-    write = retrieval.replace
+    write = retrieval.write_text
 
     def full_disk(path: Path, text: str) -> None:
         if path.name == "ranks.jsonl":
@@ -143,7 +143,7 @@ def test_a_crash_leaves_no_summary_of_another_start(measure: Measure, monkeypatc
         write(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(retrieval, "replace", full_disk)
+        patch.setattr(retrieval, "write_text", full_disk)
         with pytest.raises(OSError, match="no space left"):
             measure()
     assert not (folder / "summary.json").exists()

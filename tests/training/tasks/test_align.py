@@ -6,11 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig, Dinov2Config
 
-from encoder.backbones.mini import MiniBackbone
 from encoder.model import MugSTAN, VideoFeatures
-from encoder.presets import fresh_branch
+from tests.bridge.conftest import tiny_encoder
 from training.align import AlignRecipe, precomputed
 from training.data.features import FeatureCache
 from training.data.jsonl import DataError
@@ -24,18 +22,7 @@ FRAMES = 4
 @pytest.fixture
 def encoder() -> MugSTAN:
     """The mini encoder in toy size: 4 pooled patches of width 32."""
-    torch.manual_seed(0)
-    backbone = MiniBackbone(
-        vision_config=Dinov2Config(
-            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14
-        ),
-        text_config=BertConfig(
-            vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=16,
-        ),
-        image_size=56, embed_dim=24, head_hidden=32,
-    )  # fmt: skip
-    return MugSTAN(backbone, fresh_branch(backbone, depth=2, scaled=True, max_frames=8)).eval()
+    return tiny_encoder()
 
 
 @pytest.fixture
