@@ -62,8 +62,11 @@ def trained_state_dict(model: MugSTAN) -> dict[str, Tensor]:
 
 
 def load_trained(model: MugSTAN, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Copy a trained state dict into `model`, in the model's own dtype. Raises CheckpointError where it does not fit."""
+    """Copy a trained state dict into a fresh `model`, in its own dtype. Raises CheckpointError where it does not fit."""
     expected = trained_state_dict(model)
+    for part in (f"backbone.{later}." for later in model.backbone.later_parts):
+        if not any(name.startswith(part) for name in tensors):  # an older file: the part stays as it is, fresh
+            expected = {name: parameter for name, parameter in expected.items() if not name.startswith(part)}
     _check_encoder(expected, tensors, source)
     with torch.no_grad():
         for name, parameter in expected.items():

@@ -38,6 +38,8 @@ class Backbone(nn.Module, ABC):
     transform: Transform
     trained_parts: tuple[str, ...]
     """Child modules whose weights a checkpoint holds; the others come from the preset."""
+    later_parts: tuple[str, ...] = ()
+    """Those of them that older checkpoints lack. A fresh one changes nothing."""
 
     @abstractmethod
     def frame_states(self, frames: Tensor, depth: int) -> Tensor:

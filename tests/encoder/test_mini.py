@@ -1,5 +1,6 @@
 """The embedded default: its towers against the files they come from, and what a fresh branch does to them."""
 
+import copy
 from collections.abc import Callable
 
 import onnx
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import BertModel
 
+from encoder.backbones.mini import text_moments
 from encoder.backbones.wheel_weights import TEXT_WHEEL, VISION_WHEEL, onnx_vit_weights, text_tokenizer
 from encoder.model import MugSTAN
 from encoder.presets import create_encoder, fresh_branch
@@ -68,6 +70,33 @@ def test_text_tower_is_the_published_minilm(mini: MugSTAN) -> None:
     torch.testing.assert_close(text.sentence, mini.backbone.text_head(mean), rtol=0, atol=1e-5)
     assert torch.equal(text.mask, batch["attention_mask"].bool())
     assert not text.mask.all()
+
+
+@torch.no_grad()
+def test_the_second_mean_of_words_turns_round_with_their_order() -> None:
+    hidden = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 0, 0, 0, 0]])
+    mean, turn = text_moments(hidden, mask)
+    torch.testing.assert_close(mean, torch.stack([hidden[0].mean(0), hidden[1, :4].mean(0), hidden[2, 0]]))
+    torch.testing.assert_close(turn[1], (hidden[1, 3] - hidden[1, 0] + (hidden[1, 2] - hidden[1, 1]) / 3) / 4)
+    assert not turn[2].any(), "one word alone has no order"
+    back_mean, back_turn = text_moments(hidden.flip(1)[:1], mask[:1])
+    torch.testing.assert_close(back_mean, mean[:1])
+    torch.testing.assert_close(back_turn, -turn[:1])
+    padding = torch.cat([hidden, torch.full((3, 2, 8), 7.0)], dim=1), torch.cat([mask, torch.zeros(3, 2)], dim=1)
+    torch.testing.assert_close(text_moments(*padding), (mean, turn))
+
+
+@torch.no_grad()
+def test_word_order_reaches_a_sentence_through_its_own_map_alone(mini: MugSTAN) -> None:
+    backbone = copy.deepcopy(mini.backbone)
+    batch = text_tokenizer()(["First a dog barks, then snow falls.", "snow"], padding=True, return_tensors="pt")
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    before = backbone.encode_text(ids, mask)
+    torch.nn.init.normal_(backbone.text_order.weight)
+    after = backbone.encode_text(ids, mask)
+    assert torch.equal(before.tokens, after.tokens), "words stay as they are"
+    assert not torch.allclose(before.sentence, after.sentence, atol=1e-2)
 
 
 @torch.no_grad()
