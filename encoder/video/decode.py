@@ -1,13 +1,12 @@
-"""`read_frames`: sampled pictures of a file, decoded in a worker process. T frames, 3 colours, H rows, W columns."""
+"""`read_frames`: sampled pictures of a file, decoded in a worker process of its own."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
-import numpy as np
-
-from encoder.video.info import VideoFrames, VideoInfo
-from encoder.video.process import run_worker
+from encoder.video.frame_reader import FrameReader
+from encoder.video.info import VideoFrames
 
 
 def read_frames(
@@ -16,32 +15,18 @@ def read_frames(
     *,
     start: float | None = None,
     end: float | None = None,
+    places: Sequence[float] | None = None,
     short_side: int = 336,
     timeout: float = 15.0,
 ) -> VideoFrames:
     """Decode `num_frames` frames, the middle ones of equal segments of the file or of its span `start`..`end` (seconds).
 
+    `places`, one for each frame, say where in its segment a frame lies instead: 0 is the start, 1 (excluded) the end.
     Frames are turned upright, given square pixels and scaled so that the shorter side is at most `short_side`, never
     enlarged. A clip with fewer frames repeats them; a still picture gives T = 1 whatever `num_frames`.
     Raises VideoError with a message for the user when the file cannot be shown within `timeout` seconds.
     """
-    import torch  # here, not above: the worker imports this package and must start without torch
-
-    if num_frames < 1 or short_side < 1:
-        raise ValueError(f"num_frames and short_side must be at least 1, got {num_frames} and {short_side}.")
-    request = {
-        "path": os.fsdecode(path),
-        "num_frames": num_frames,
-        "start": start,
-        "end": end,
-        "short_side": short_side,
-    }
-    answer = run_worker(request, timeout=timeout)
-    facts = answer.facts
-    height, width = facts["size"]
-    pixels = torch.empty((len(facts["order"]), 3, height, width), dtype=torch.uint8)
-    for t, name in enumerate(facts["order"]):
-        frame = np.frombuffer(answer.frames[name], dtype=np.uint8).reshape(height, width, 3)
-        pixels[t] = torch.from_numpy(frame.copy()).permute(2, 0, 1)
-    times = torch.tensor(facts["times"], dtype=torch.float64)
-    return VideoFrames(pixels=pixels, times=times, info=VideoInfo(**facts["info"]))
+    with FrameReader(requests_each=1) as reader:
+        return reader.read(
+            path, num_frames, start=start, end=end, places=places, short_side=short_side, timeout=timeout
+        )

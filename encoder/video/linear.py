@@ -6,7 +6,7 @@ Only the worker process imports this module.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import av
 
@@ -39,6 +39,7 @@ def read_linear(
     span: Span,
     keep: Callable[[int, av.VideoFrame], None],
     *,
+    places: Sequence[float] | None = None,
     threads: bool,
     deadline: float,
 ) -> tuple[Timeline, list[int], Movie]:
@@ -62,7 +63,7 @@ def read_linear(
     timeline = make_timeline(believable_stamps(frames, tick=tick), tick=tick, rate=movie.rate)
     if not num_frames:
         return timeline, [], movie
-    picks = sample_span(timeline.times, num_frames, *span)
+    picks = sample_span(timeline.times, num_frames, *span, places)
     missing = {timeline.order[i] for i in picks} - guess - {0}
     if missing:
         for position, frame in enumerate(decode_all(reopen(), threads=threads)):

@@ -14,16 +14,6 @@ from encoder.video.geometry import MAX_PIXELS
 from encoder.video.info import VideoError
 from encoder.video.sampling import sample_span
 
-_FORMATS = {
-    "JPEG": ("JPEG", "MPO"),
-    "WEBP": ("WEBP",),
-    "PNG": ("PNG",),
-    "BMP": ("BMP",),
-    "TIFF": ("TIFF",),
-    "AVIF": ("AVIF",),
-}
-
-
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -39,7 +29,7 @@ def read_picture(
         MAX_PIXELS * 2
     )  # Pillow raises at twice its limit; ours is checked below with its own words
     try:
-        with Image.open(os.fdopen(os.dup(fd), "rb"), formats=_FORMATS[name]) as image:
+        with os.fdopen(os.dup(fd), "rb") as file, Image.open(file, formats=[name]) as image:
             check_size(*image.size)
             if image.format in ("WEBP", "AVIF") and image.is_animated:
                 return _read_animation(image, name, request, keep)
@@ -73,7 +63,7 @@ def _read_animation(
     info = _facts(name, image.size, 1) | {"num_frames": len(starts), "duration": clock, "fps": len(starts) / clock}
     if not request["num_frames"]:
         return info, starts, []
-    picks = sample_span(starts, request["num_frames"], request["start"], request["end"])
+    picks = sample_span(starts, request["num_frames"], request["start"], request["end"], request["places"])
     for i in sorted(set(picks)):
         image.seek(i)
         keep(i, _rgb(image, request["short_side"], *image.size))

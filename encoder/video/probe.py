@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 from encoder.video.info import VideoInfo
-from encoder.video.process import run_worker
+from encoder.video.relay import Relay
 
 
 def probe(path: str | os.PathLike[str], *, timeout: float = 15.0) -> VideoInfo:
@@ -13,5 +14,6 @@ def probe(path: str | os.PathLike[str], *, timeout: float = 15.0) -> VideoInfo:
 
     Raises VideoError with a message for the user when the file cannot be shown.
     """
-    answer = run_worker({"path": os.fsdecode(path), "num_frames": 0}, timeout=timeout)
+    with closing(Relay(requests_each=1)) as relay:
+        answer = relay.answer({"path": os.fsdecode(path), "num_frames": 0}, timeout=timeout)
     return VideoInfo(**answer.facts["info"])

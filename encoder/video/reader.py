@@ -51,12 +51,11 @@ def read(request: dict[str, Any], keep: Keep, announce: Callable[[int], None]) -
     Raises VideoError.
     """
     av.logging.set_level(None)
-    fd = open_regular(request["path"])
-    kind = recognise(fd, request["path"])
-    if kind.picture:
-        info, times, picks = read_picture(fd, kind.picture, request, keep)
-        return info, [times[i] for i in picks], picks
-    with ExitStack() as stack:
+    with open_regular(request["path"]) as fd, ExitStack() as stack:
+        kind = recognise(fd, request["path"])
+        if kind.picture:
+            info, times, picks = read_picture(fd, kind.picture, request, keep)
+            return info, [times[i] for i in picks], picks
 
         def reopen() -> Movie:
             stack.close()
@@ -79,6 +78,7 @@ class _MovieReading:
         self._fd = fd
         self._num_frames: int = request["num_frames"]
         self._span: Span = (request.get("start"), request.get("end"))
+        self._places: list[float] | None = request.get("places")
         self._short_side: int = request.get("short_side", 1)
         self._may_use_decord: bool = request["decord"]
         self._give_up = time.monotonic() + request["seconds"] * _LINEAR_SHARE
@@ -108,7 +108,7 @@ class _MovieReading:
         if self._num_frames:
             # A decoder puts frames out in the order of display, so these are decoding positions too.
             with suppress(VideoError):  # the packets may be wrong about what lies in the span; decoding will tell
-                guess = set(sample_span(index.timeline.times, self._num_frames, *self._span))
+                guess = set(self._picks(index.timeline))
 
         def keep(position: int, frame: av.VideoFrame) -> None:
             if self._num_frames:
@@ -123,6 +123,7 @@ class _MovieReading:
             self._num_frames,
             self._span,
             keep,
+            places=self._places,
             threads=not small and "damage" not in index.doubts,
             deadline=float("inf") if small else self._give_up,
         )
@@ -136,8 +137,7 @@ class _MovieReading:
         timeline = index.timeline
         if not self._num_frames:
             return self._answer(movie, timeline, [], [])
-        picks = sample_span(timeline.times, self._num_frames, *self._span)
-        picks, cost = self._affordable(index, picks)
+        picks, cost = self._affordable(index, self._picks(timeline))
         if self._may_use_decord and cost <= _DECORD_MOST and self._suits_decord(movie, index):
             unique = sorted(set(picks))
             self._announce(DECORD_STARTS)
@@ -153,7 +153,7 @@ class _MovieReading:
             raise VideoError("The video is damaged: no picture of it could be decoded in time.")
         if not self._num_frames:
             return self._answer(movie, index.timeline, [], [])
-        picks, _ = self._affordable(index, sample_span(index.timeline.times, self._num_frames, *self._span))
+        picks, _ = self._affordable(index, self._picks(index.timeline))
         sampled = self._by_jumps(index, picks, settle=True)
         if sampled is None:
             raise VideoError("The video is damaged: none of the sampled pictures could be decoded.")
@@ -191,6 +191,9 @@ class _MovieReading:
             return None
         self._painter.measure(first)
         return movie
+
+    def _picks(self, timeline: Timeline) -> list[int]:
+        return sample_span(timeline.times, self._num_frames, *self._span, self._places)
 
     def _affordable(self, index: Index, picks: list[int]) -> tuple[list[int], float]:
         """The picks, or the key frames before them where decoding up to them would take too long; pixels to decode."""

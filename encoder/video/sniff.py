@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from encoder.video.info import VideoError
@@ -137,7 +139,8 @@ class Kind:
     """The bytes start like a sound file, so "sound only" is a fact and not a guess about random bytes."""
 
 
-def open_regular(path: str) -> int:
+@contextmanager
+def open_regular(path: str) -> Iterator[int]:
     """A file descriptor of a regular, non-empty file; never blocks on a pipe or a device. Raises VideoError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -147,14 +150,17 @@ def open_regular(path: str) -> int:
         raise VideoError("The file may not be read (no permission).") from error
     except OSError as error:  # a socket, a name too long, a loop of links
         raise VideoError("The file cannot be opened.") from error
-    status = os.fstat(fd)
-    if stat.S_ISDIR(status.st_mode):
-        raise VideoError("This is a folder, not a video file.")
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError("This is a pipe or a device, not a video file.")
-    if status.st_size == 0:
-        raise VideoError("The file is empty.")
-    return fd
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise VideoError("This is a folder, not a video file.")
+        if not stat.S_ISREG(status.st_mode):
+            raise VideoError("This is a pipe or a device, not a video file.")
+        if status.st_size == 0:
+            raise VideoError("The file is empty.")
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def recognise(fd: int, path: str) -> Kind:

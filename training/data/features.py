@@ -8,20 +8,25 @@ import copy
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from encoder.model import MugSTAN
-from encoder.video import VideoError, read_frames
+from encoder.video import FrameReader, VideoError
 from training.data.jsonl import Sample
 
 log = logging.getLogger(__name__)
+
+_READERS = 2
+"""Threads that read, each with a worker process of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,7 @@ def cache_features(
     cache: FeatureCache,
     encoder: MugSTAN,
     *,
-    batch_frames: int = 32,
+    batch_frames: int = 8,
     on_progress: Callable[[int], None] = lambda done: None,
     on_unreadable: Callable[[Sample, str], None] = lambda sample, reason: None,
 ) -> dict[int, Path]:
@@ -95,17 +100,18 @@ def cache_features(
             on_progress(len(rows[path]))
         batch.clear()
 
-    for path, frames in _read_ahead(missing, cache, encoder):
-        if isinstance(frames, VideoError):
-            log.warning("%s left out: %s", missing[path].media, frames)
-            left_out = rows.pop(path)
-            for index in left_out:
-                on_unreadable(samples[index], str(frames))
-            on_progress(len(left_out))
-            continue
-        batch.append((path, frames))
-        if sum(len(f) for _, f in batch) >= batch_frames:
-            flush()
+    with closing(_read_ahead(missing, cache, encoder)) as media:  # its workers end with it
+        for path, frames in media:
+            if isinstance(frames, VideoError):
+                log.warning("%s left out: %s", missing[path].media, frames)
+                left_out = rows.pop(path)
+                for index in left_out:
+                    on_unreadable(samples[index], str(frames))
+                on_progress(len(left_out))
+                continue
+            batch.append((path, frames))
+            if sum(len(f) for _, f in batch) >= batch_frames:
+                flush()
     flush()
     return {index: path for path, indices in rows.items() for index in indices}
 
@@ -124,19 +130,28 @@ def _rows_by_file(samples: list[Sample], cache: FeatureCache) -> dict[Path, list
 
 def _read_ahead(
     missing: dict[Path, Sample], cache: FeatureCache, encoder: MugSTAN
-) -> Iterator[tuple[Path, Tensor | VideoError]]:
-    """(file, normalised frames (T, 3, H, W) or why there are none), decoded while the tower computes."""
+) -> Generator[tuple[Path, Tensor | VideoError], None, None]:
+    """(file, normalised frames (T, 3, H, W) or why there are none), decoded while the tower computes.
+
+    Closing it ends the worker processes.
+    """
     transform = encoder.backbone.transform
+    idle: SimpleQueue[FrameReader] = SimpleQueue()
 
     def read(entry: tuple[Path, Sample]) -> tuple[Path, Tensor | VideoError]:
         path, sample = entry
+        reader = idle.get()
         try:
-            frames = read_frames(sample.media, cache.frames(sample), start=sample.start, end=sample.end)
+            frames = reader.read(sample.media, cache.frames(sample), start=sample.start, end=sample.end)
             return path, transform(frames.pixels)
         except VideoError as error:
             return path, error
+        finally:
+            idle.put(reader)
 
     entries = list(missing.items())
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ExitStack() as readers, ThreadPoolExecutor(_READERS) as pool:
+        for _ in range(_READERS):
+            idle.put(readers.enter_context(FrameReader()))
         for first in range(0, len(entries), 64):
             yield from pool.map(read, entries[first : first + 64])

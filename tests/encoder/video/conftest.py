@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,8 @@ import av
 import numpy as np
 import pytest
 import torch
+
+from encoder.video import process, relay
 
 BITS = 10
 WIDTH, HEIGHT = 160, 96
@@ -106,3 +109,63 @@ def ffmpeg(tmp_path: Path) -> Callable[..., Path]:
         return target
 
     return run
+
+
+FAULTS = {
+    "abort": "os.abort()",
+    "hang": "time.sleep(60)",
+    "greedy": "ballast = b'x' * (300 << 20); time.sleep(60)",
+    "no_memory": "raise MemoryError",
+    "abort_if_used": "if len(seen) > 1: os.abort()",
+    "no_memory_if_used": "if len(seen) > 1: raise MemoryError",
+    "hang_afterwards": "gc.collect = lambda: time.sleep(60)",
+    "abort_in_decord": "if request['decord']: announce(process.DECORD_STARTS); os.abort()",
+    "hang_in_decord": "if request['decord']: announce(process.DECORD_STARTS); time.sleep(60)",
+}
+"""What a worker does before it reads a file with this stem."""
+FAULTY_WORKER = f"""
+import gc, os, pathlib, time
+from encoder.video import process, reader, worker
+
+seen, honest = [], reader.read
+
+def read(request, keep, announce):
+    seen.append(request)
+    exec({FAULTS!r}.get(pathlib.Path(request["path"]).stem, ""))
+    return honest(request, keep, announce)
+
+reader.read = read
+worker.main()
+"""
+
+
+@pytest.fixture
+def faulty(clip: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A copy of the clip whose reading goes wrong as FAULTS says; other files are read as ever."""
+    monkeypatch.setattr(process, "WORKER", [sys.executable, "-c", FAULTY_WORKER])
+    monkeypatch.setattr(process, "MEMORY_LIMIT", 200 * 2**20)
+
+    def copy(fault: str) -> Path:
+        assert fault in FAULTS
+        return Path(shutil.copy(clip, clip.with_stem(fault)))
+
+    return copy
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Process ids of the workers started by now."""
+    pids = []
+
+    class Counted(process.Worker):
+        def __init__(self) -> None:
+            super().__init__()
+            pids.append(self._process.pid)
+
+    monkeypatch.setattr(relay, "Worker", Counted)
+    return pids
+
+
+def children() -> set[int]:
+    """Ids of the processes that this one started, in any thread, and that are not gone."""
+    return {int(pid) for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()}

@@ -48,6 +48,14 @@ def test_each_pass_ends_at_the_deadline(read: Callable, deadline: float, before:
     assert kept == before
 
 
+def test_places_choose_the_frames(reopen: Callable[[], Movie]) -> None:
+    kept: list[int] = []
+    settings = {"places": [0.0, 0.5, 0.99], "threads": False, "deadline": float("inf")}
+    picks = read_linear(reopen, {0, 15}, 3, (None, None), lambda i, _: kept.append(i), **settings)[1]
+    assert picks == [0, 15, 29]
+    assert kept == [0, 15, 29]
+
+
 def test_a_wrong_guess_costs_a_second_pass(read: Callable) -> None:
     kept: list[int] = []
     assert read(60.0, kept) == [5, 15, 25]

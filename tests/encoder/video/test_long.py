@@ -100,6 +100,17 @@ def test_every_way_reads_the_same(
     assert times == pytest.approx([n / 10 for n in numbers(pixels)], abs=1e-3)
 
 
+@pytest.mark.parametrize("way", PATHS)
+def test_every_way_reads_the_same_places(
+    way: str, make_clip: Clip, monkeypatch: pytest.MonkeyPatch, numbers: Numbers
+) -> None:
+    path = make_clip("a.mp4", 60, options={"g": "12", "bf": "2"})
+    monkeypatch.setattr(reader, "_SMALL", 1e18 if way == "linear" else 0)
+    _, times, kept = read_here(path, 4, decord=way == "decord", places=[0.0, 0.99, 0.4, 0.7])
+    assert numbers(torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2)) == [0, 29, 36, 55]
+    assert times == pytest.approx([0.0, 2.9, 3.6, 5.5], abs=1e-3)
+
+
 def test_lying_packets_are_found_out(make_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     """Damage that only decoding can show makes the jumps give way to decoding everything."""
     path = make_clip("hurt.mp4", 60, options={"g": "10"})
@@ -161,11 +172,13 @@ def test_decord_declines_what_it_gets_wrong(make_clip: Clip, monkeypatch: pytest
         read_here(make_clip("plain.mp4", 12), 2, decord=True)
 
 
-def read_here(path: Path, num_frames: int, *, decord: bool) -> tuple[dict[str, Any], list[float], list[np.ndarray]]:
+def read_here(
+    path: Path, num_frames: int, *, decord: bool, places: list[float] | None = None
+) -> tuple[dict[str, Any], list[float], list[np.ndarray]]:
     """What the worker does, in this process: files made here are not hostile."""
     kept: dict[int, np.ndarray] = {}
     request = {"path": str(path), "num_frames": num_frames, "short_side": 336, "decord": decord, "seconds": 60.0}
-    request |= {"start": None, "end": None}
+    request |= {"start": None, "end": None, "places": places}
     info, times, names = reader.read(
         request, lambda name, picture: kept.__setitem__(name, picture.copy()), lambda _: None
     )

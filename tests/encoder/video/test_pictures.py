@@ -68,10 +68,24 @@ def test_animated_webp_keeps_its_delays(tmp_path: Path) -> None:
     assert read.pixels[:, 0].float().mean(dim=(1, 2)).tolist() == pytest.approx([0, 40, 80, 120, 160, 200], abs=2)
     assert (read.info.is_image, read.info.num_frames) == (False, 6)
     assert read.info.duration == pytest.approx(0.8)
+    chosen = read_frames(tmp_path / "a.webp", 2, places=[0.0, 0.9])
+    assert chosen.times.tolist() == pytest.approx([0.0, 0.4])
+
+
+def test_a_stereo_photo_shows_its_first_picture(tmp_path: Path) -> None:
+    """MPO: a JPEG with another one behind it."""
+    first, second = Image.fromarray(HALVES), Image.new("RGB", (200, 120))
+    first.save(tmp_path / "stereo.jpg", "MPO", save_all=True, append_images=[second])
+    frames = read_frames(tmp_path / "stereo.jpg", 4)
+    assert (frames.pixels.shape, frames.info.is_image) == ((1, 3, 120, 200), True)
+    assert frames.pixels[0, 0, 5, 50] > 200
 
 
 def test_broken_picture(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:3000])
     with pytest.raises(VideoError, match="damaged"):
+        read_frames(tmp_path / "cut.jpg", 1)
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff" + bytes(range(200)))
+    with pytest.raises(VideoError, match="JPEG picture is damaged"):
         read_frames(tmp_path / "cut.jpg", 1)
