@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,17 +15,23 @@ from bridge.runtime import DTYPES
 from encoder.backbones.wheel_weights import text_tokenizer
 from encoder.checkpoints import save_encoder
 from encoder.model import MugSTAN
+from encoder.mug import MODES
 from encoder.presets import create_encoder
+from training.data.camera import FILMED
+from training.data.contrasts import KINDS, MIN_FRAMES, Medium
 from training.data.features import FeatureCache
+from training.data.filmed import film_pictures
+from training.data.jsonl import Sample
 from training.dry_run import Plan, Stage, activation_bytes
 from training.engine.distributed import on_first, processes_here
 from training.engine.files import whole
 from training.engine.loop import LoopConfig, fit
 from training.engine.record import claim, describe, note_session, recorded
 from training.engine.run import run_in
-from training.media import Chosen, cached_samples
+from training.media import Chosen, cached_samples, feature_cache
 from training.recipe import Recipe, load_recipe, settled
-from training.tasks.align import MIN_FRAMES, BranchTask, FrameTable, HeadsTask, Medium, WordStates
+from training.tasks.branch import HELD_OUT_GROUPS, BranchSettings, BranchTask, wake
+from training.tasks.heads import FrameTable, HeadsTask, WordStates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,24 +43,46 @@ class AlignRecipe(Recipe):
     head_batch: int = 1024
     head_lr: float = 1e-3
     head_dropout: float = 0.4
-    branch_steps: int = 40
+    branch_steps: int = 1200
     branch_batch: int = 32
+    """Clips in a batch; a batch of pictures has PICTURES_A_CLIP times as many."""
     branch_accumulate: int = 1
     """Batches a step. Captions are told apart within each batch only."""
-    branch_lr: float = 1e-4
-    branch_mask: float = 0.0
+    branch_lr: float = 4e-4
+    branch_heads_lr: float = 3e-4
+    branch_mask: float = 0.84
     """Share of the patches that the branch does not see in training, 0.7 in BT-Adapter; a step costs less in proportion."""
+    branch_camera_mask: float = 0.0
+    """The same where the camera moves: few patches do not show that."""
+    use_branch: bool = True
+    """False trains the heads alone on the same batches, for comparison: the mean of frames."""
+    kinds: tuple[str, ...] = BranchSettings.kinds
+    """Kinds of batches in their turn: pictures, clips, scenes, camera, partial (see training.data.contrasts)."""
+    similarities: tuple[str, ...] = BranchSettings.similarities
+    """What the loss compares: "plain" for STAN, "mug_simple" or "mug" for Mug-STAN, or several in equal parts."""
+    filmed_pictures: int = 1600
+    """Pictures that a camera moves over; each costs the tower 2 * num_frames frames, once."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.encoder != "mini":
+            raise ValueError(
+                f"expected an encoder with alignment heads, 'mini', got '{self.encoder}'. post-pretrain trains the others."
+            )
         least = {"num_frames": MIN_FRAMES, "head_batch": 2, "branch_batch": 2, "branch_accumulate": 1}
         if small := [  # contrast needs two
             f"{key} of {n} or more, got {getattr(self, key)}" for key, n in least.items() if getattr(self, key) < n
         ]:
             raise ValueError(f"expected {'; '.join(small)}.")
-        if not 0 <= self.branch_mask < 1:
-            raise ValueError(f"expected a branch_mask of at least 0 and below 1, got {self.branch_mask}.")
+        for key in ("branch_mask", "branch_camera_mask"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"expected a {key} of at least 0 and below 1, got {getattr(self, key)}.")
+        for key, known in (("kinds", KINDS), ("similarities", MODES)):
+            chosen = getattr(self, key)
+            if not chosen or set(chosen) - set(known):
+                got = sorted(set(chosen) - set(known)) or "none"
+                raise ValueError(f"expected {key} of {', '.join(known)}, got {got}.")
 
     @property
     def heads_loop(self) -> LoopConfig:
@@ -62,16 +91,35 @@ class AlignRecipe(Recipe):
     @property
     def branch_loop(self) -> LoopConfig:
         return LoopConfig(
-            steps=self.branch_steps, accumulate=self.branch_accumulate, warmup=20, save_every=25, validate_every=75,
+            steps=self.branch_steps, accumulate=self.branch_accumulate, warmup=50, save_every=50, validate_every=150,
             seed=self.seed,
         )  # fmt: skip
 
+    @property
+    def branch_settings(self) -> BranchSettings:
+        return BranchSettings(
+            kinds=self.kinds, similarities=self.similarities, use_branch=self.use_branch, batch=self.branch_batch,
+            lr=self.branch_lr, heads_lr=self.branch_heads_lr, mask=self.branch_mask,
+            camera_mask=self.branch_camera_mask, seed=self.seed,
+        )  # fmt: skip
 
-def run_align(recipe_name: str, data: list[Path], output: Path, *, features: Path | None, resume: bool) -> None:
-    """Train the alignment heads and the branch of an encoder; writes output/encoder, a checkpoint folder."""
+
+def run_align(
+    recipe_name: str,
+    data: list[Path],
+    output: Path,
+    *,
+    features: Path | None,
+    resume: bool,
+    seed: int | None = None,
+) -> None:
+    """Train the alignment heads and the branch of an encoder; writes output/encoder, a checkpoint folder.
+
+    `seed` replaces that of the recipe.
+    """
 
     def begin() -> AlignRecipe:
-        recipe = settled(load_recipe(recipe_name, AlignRecipe), recorded(output) if resume else {})
+        recipe = _chosen_recipe(recipe_name, output, resume=resume, seed=seed)
         claim(output, describe("align", recipe, data, None), resume=resume)
         torch.set_num_threads(recipe.threads)
         note_session(output)
@@ -79,45 +127,35 @@ def run_align(recipe_name: str, data: list[Path], output: Path, *, features: Pat
 
     recipe = on_first(begin)
     encoder = _fresh_encoder(recipe)
-    media = on_first(
-        lambda: cached_samples(
-            data,
-            encoder,
-            recipe.encoder,
-            recipe.num_frames,
-            features,
-            output=output,
-            max_unreadable=recipe.max_unreadable,
-            dtype=DTYPES[recipe.feature_dtype],
-        )  # fmt: skip
-    )
+    media = on_first(lambda: _read_media(data, encoder, recipe, features, output))
     words = WordStates(encoder, text_tokenizer())
-    clips = {
-        split: [Medium(file, s.captions, s.is_video, str(s.media)) for s, file in chosen]
-        for split, chosen in media.items()
-    }
-    branch = _branch_task(
-        encoder, words, clips, recipe
-    )  # now, not in an hour, it says that there is nothing to tell apart
-    tables = {
-        split: FrameTable(*precomputed(encoder, words, chosen, output), [medium.name for medium in chosen])
-        for split, chosen in clips.items()
-    }
-    torch.set_num_threads(max(1, recipe.threads // processes_here()))
-    heads = _heads_task(encoder, tables, recipe)
-    _free_heads(encoder)
-    fit(heads, recipe.heads_loop, run_in(output / "heads"), resume=resume, name="heads")
-    _free_branch(encoder)
+    branch = _branch_task(encoder, words, media, recipe)  # now, not in an hour, it says what is missing
+    threads = max(1, recipe.threads // processes_here())
+    if recipe.head_steps:
+        tables = {
+            split: FrameTable(*precomputed(encoder, words, chosen, output), [medium.name for medium in chosen])
+            for split, chosen in media.items()
+        }
+        torch.set_num_threads(threads)
+        heads = _heads_task(encoder, tables, recipe)
+        _free_heads(encoder)
+        fit(heads, recipe.heads_loop, run_in(output / "heads"), resume=resume, name="heads")
+    torch.set_num_threads(threads)
+    _free_branch(encoder, recipe)
     fit(branch, recipe.branch_loop, run_in(output / "branch"), resume=resume, name="branch")
-    on_first(lambda: save_encoder(output / "encoder", encoder.eval(), preset=recipe.encoder))
+    on_first(
+        lambda: save_encoder(
+            output / "encoder", encoder.eval(), preset=recipe.encoder, retrieval_mode=recipe.similarities[-1]
+        )
+    )
 
 
-def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool) -> Plan:
+def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool, seed: int | None = None) -> Plan:
     """What run_align would do with the same arguments. Nothing is trained or written to `output`.
 
     Raises what run_align raises for its recipe and data, unreadable media excepted: none is opened.
     """
-    recipe = settled(load_recipe(recipe_name, AlignRecipe), recorded(output) if resume else {})
+    recipe = _chosen_recipe(recipe_name, output, resume=resume, seed=seed)
     plan = Plan("align", recipe, data)
     if plan.missing:
         return plan
@@ -126,9 +164,11 @@ def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool
     torch.set_num_threads(recipe.threads)
     encoder = _fresh_encoder(recipe)
     words = WordStates(encoder, text_tokenizer())
-    clips: dict[str, list[Medium]] = {"train": [], "val": []}
+    found: dict[str, list[tuple[Sample, Path]]] = {"train": [], "val": []}
     for sample in chosen.samples:
-        clips[sample.split].append(Medium(sample.media, sample.captions, sample.is_video, str(sample.media)))
+        found[sample.split].append((sample, sample.media))
+    moves = dict.fromkeys(FILMED, Path())
+    clips = _media(found, {split: dict.fromkeys(_to_film(found[split], split, recipe), moves) for split in found})
     branch = _branch_task(encoder, words, clips, recipe)
     frame = torch.zeros(1, 2 * encoder.backbone.width).half()
     sentence = torch.zeros(1, encoder.backbone.text.config.hidden_size).half()
@@ -148,7 +188,7 @@ def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool
         kept=(frames * frame.numel() + sentences * sentence.numel()) * 2,
         activations=activation_bytes(lambda: heads.loss(0)),
     )  # fmt: skip
-    _free_branch(encoder)
+    _free_branch(encoder, recipe)
     size = encoder.backbone.transform.size
     with torch.inference_mode():
         one = encoder.backbone.frame_states(torch.zeros(1, 3, size, size), encoder.branch.depth)  # (d, 1, 1 + L, D)
@@ -167,9 +207,56 @@ def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool
     return plan
 
 
+def _chosen_recipe(name: str, output: Path, *, resume: bool, seed: int | None) -> AlignRecipe:
+    recipe = load_recipe(name, AlignRecipe)
+    recipe = recipe if seed is None else replace(recipe, seed=seed)
+    return settled(recipe, recorded(output) if resume else {})
+
+
 def _fresh_encoder(recipe: AlignRecipe) -> MugSTAN:
     torch.manual_seed(recipe.seed)  # heads and branch start the same in every run
-    return create_encoder(recipe.encoder)
+    encoder = create_encoder(recipe.encoder)
+    if recipe.use_branch:
+        wake(encoder.branch, torch.Generator().manual_seed(recipe.seed))
+    return encoder
+
+
+def _read_media(
+    data: list[Path], encoder: MugSTAN, recipe: AlignRecipe, features: Path | None, output: Path
+) -> dict[str, list[Medium]]:
+    """Media of the splits train and val, with their states computed now."""
+    cache = feature_cache(recipe.encoder, recipe.num_frames, features, DTYPES[recipe.feature_dtype])
+    found = cached_samples(data, encoder, cache, output=output, max_unreadable=recipe.max_unreadable)
+    filmed = {}
+    for split, samples in found.items():
+        chosen = _to_film(samples, split, recipe)
+        with tqdm(total=len(chosen), desc=f"filmed, {split}", unit="picture", dynamic_ncols=True) as bar:
+            moves = film_pictures([samples[i] for i in chosen], cache, encoder, bar.update)
+        filmed[split] = dict(zip(chosen, moves, strict=True))
+    return _media(found, filmed)
+
+
+def _to_film(samples: list[tuple[Sample, Path]], split: str, recipe: AlignRecipe) -> list[int]:
+    """Numbers of the pictures that a camera moves over: the same ones for every seed, since they cost time."""
+    if "camera" not in recipe.kinds:
+        return []
+    pictures = [i for i, (sample, _) in enumerate(samples) if not sample.is_video]
+    wanted = recipe.filmed_pictures if split == "train" else HELD_OUT_GROUPS
+    return sorted(random.Random(f"filmed-{split}").sample(pictures, min(wanted, len(pictures))))
+
+
+def _media(
+    found: dict[str, list[tuple[Sample, Path]]], filmed: dict[str, dict[int, dict[str, Path]]]
+) -> dict[str, list[Medium]]:
+    return {
+        split: [
+            Medium(
+                file, s.captions, s.is_video, name=str(s.media), detail=s.detail, filmed=filmed[split].get(i)
+            )
+            for i, (s, file) in enumerate(samples)
+        ]
+        for split, samples in found.items()
+    }  # fmt: skip
 
 
 def _heads_task(encoder: MugSTAN, tables: dict[str, FrameTable], recipe: AlignRecipe) -> HeadsTask:
@@ -180,12 +267,11 @@ def _heads_task(encoder: MugSTAN, tables: dict[str, FrameTable], recipe: AlignRe
 
 
 def _branch_task(
-    encoder: MugSTAN, words: WordStates, clips: dict[str, list[Medium]], recipe: AlignRecipe
+    encoder: MugSTAN, words: WordStates, media: dict[str, list[Medium]], recipe: AlignRecipe
 ) -> BranchTask:
     return BranchTask(
-        encoder, words, clips["train"], clips["val"], batch_size=recipe.branch_batch, num_frames=recipe.num_frames,
-        lr=recipe.branch_lr, mask=recipe.branch_mask, seed=recipe.seed,
-    )  # fmt: skip
+        encoder, words, media["train"], media["val"], num_frames=recipe.num_frames, settings=recipe.branch_settings
+    )
 
 
 def _free_heads(encoder: MugSTAN) -> None:
@@ -195,10 +281,11 @@ def _free_heads(encoder: MugSTAN) -> None:
     encoder.backbone.text_head.requires_grad_(True)
 
 
-def _free_branch(encoder: MugSTAN) -> None:
-    """Let heads and branch learn."""
+def _free_branch(encoder: MugSTAN, recipe: AlignRecipe) -> None:
+    """Let heads, word order and, where it takes part, the branch learn."""
     _free_heads(encoder)
-    encoder.branch.requires_grad_(True)
+    encoder.backbone.text_order.requires_grad_(True)
+    encoder.branch.requires_grad_(recipe.use_branch)
 
 
 def precomputed(

@@ -30,7 +30,7 @@ from training.dry_run import Plan, Stage, activation_bytes
 from training.engine.loop import LoopConfig, fit
 from training.engine.record import claim, describe, note_session, recorded
 from training.engine.run import Run, has_state
-from training.media import Chosen, cached_samples
+from training.media import Chosen, cached_samples, feature_cache
 from training.recipe import Recipe, load_recipe, settled
 from training.tasks.bridge import BridgeSettings, BridgeTask
 from training.tasks.words import Tokenize, WordsTask
@@ -107,10 +107,8 @@ def run_bridge(
     claim(output, describe("bridge", recipe, data, encoder_folder or init), resume=resume)
     torch.set_num_threads(recipe.threads)
     note_session(output)
-    samples = cached_samples(
-        data, encoder, recipe.encoder, recipe.num_frames, features, output=output,
-        max_unreadable=recipe.max_unreadable, dtype=DTYPES[recipe.feature_dtype],
-    )  # fmt: skip
+    cache = feature_cache(recipe.encoder, recipe.num_frames, features, DTYPES[recipe.feature_dtype])
+    samples = cached_samples(data, encoder, cache, output=output, max_unreadable=recipe.max_unreadable)
     language_model = load_language_model(recipe.llm, dtype=torch.bfloat16)
     projector = _fresh_projector(encoder, language_model, recipe)
     media = {}

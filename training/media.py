@@ -46,16 +46,17 @@ class Chosen:
         )
 
 
+def feature_cache(
+    tower: str, num_frames: int, folder: Path | None, dtype: torch.dtype = torch.bfloat16
+) -> FeatureCache:
+    """The cache of an encoder preset's tower; `folder` None takes the user's own."""
+    return FeatureCache(
+        folder=folder or cache_dir() / "features", tower=f"{tower}-v1", num_frames=num_frames, dtype=dtype
+    )
+
+
 def cached_samples(
-    data: list[Path],
-    encoder: MugSTAN,
-    tower: str,
-    num_frames: int,
-    features: Path | None,
-    *,
-    output: Path,
-    max_unreadable: float,
-    dtype: torch.dtype = torch.bfloat16,
+    data: list[Path], encoder: MugSTAN, cache: FeatureCache, *, output: Path, max_unreadable: float
 ) -> dict[str, list[tuple[Sample, Path]]]:
     """The train and the val split of the files: samples with captions, each with the file of its tower states.
 
@@ -65,9 +66,6 @@ def cached_samples(
     """
     chosen = Chosen.of(data)
     samples = chosen.samples
-    cache = FeatureCache(
-        folder=features or cache_dir() / "features", tower=f"{tower}-v1", num_frames=num_frames, dtype=dtype
-    )
     unreadable: dict[Path, str] = {}
     with tqdm(total=len(samples), desc="features", unit="medium", dynamic_ncols=True) as bar:
         files = cache_features(

@@ -39,7 +39,8 @@ class Recipe:
             raise ValueError(f"expected max_unreadable from 0 to 1, got {self.max_unreadable}.")
 
 
-AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+AnyRecipe = TypeVar("AnyRecipe")
+SettledRecipe = TypeVar("SettledRecipe", bound=Recipe)
 
 
 def load_recipe(name_or_file: str, kind: type[AnyRecipe]) -> AnyRecipe:
@@ -47,22 +48,45 @@ def load_recipe(name_or_file: str, kind: type[AnyRecipe]) -> AnyRecipe:
 
     Raises FileNotFoundError with the known names, RecipeError on a key that `kind` does not have or a value it refuses.
     """
+    path = find_recipe(name_or_file)
+    return parse_recipe(path, read_recipe(path), kind)
+
+
+def find_recipe(name_or_file: str) -> Path:
+    """The file of a recipe. Raises FileNotFoundError with the known names."""
     path = RECIPES / f"{name_or_file}.toml"
     path = path if path.exists() else Path(name_or_file)
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise FileNotFoundError(f"expected a recipe's name or file, got '{name_or_file}'. Known recipes: {known}.")
+    return path
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """What a file says. Raises RecipeError where it is not TOML."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        known = {f.name for f in fields(kind)}
-        if unknown := sorted(values.keys() - known):
-            raise ValueError(f"unknown {unknown}. Known keys: {', '.join(sorted(known))}.")
-        return kind(**values)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def parse_recipe(path: Path, values: Mapping[str, Any], kind: type[AnyRecipe]) -> AnyRecipe:
+    """The recipe that `values` of a file make. Raises RecipeError on a key that `kind` does not have or refuses."""
+    try:
+        check_keys(values, kind)
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{path}: {error}") from error
 
 
-def settled(recipe: AnyRecipe, before: Mapping[str, Any]) -> AnyRecipe:
+def check_keys(values: Mapping[str, Any], kind: type) -> None:
+    """Raises ValueError that lists the keys of a recipe where `values` have others."""
+    known = {f.name for f in fields(kind)}
+    if unknown := sorted(values.keys() - known):
+        raise ValueError(f"unknown {unknown}. Known keys: {', '.join(sorted(known))}.")
+
+
+def settled(recipe: SettledRecipe, before: Mapping[str, Any]) -> SettledRecipe:
     """The recipe with measured values where it leaves them open.
 
     `before` is the record of the training that goes on, empty for a new one: a busy machine today gives it no other

@@ -23,7 +23,7 @@ from training.engine import distributed
 from training.recipe import settled
 
 MACHINE = 'threads = 1\nfeature_dtype = "float32"\n'
-ALIGN = "head_steps = 6\nhead_batch = 4\nbranch_steps = 3\nbranch_batch = 2\n" + MACHINE
+ALIGN = "head_steps = 6\nhead_batch = 4\nbranch_steps = 5\nbranch_batch = 4\nfilmed_pictures = 3\n" + MACHINE
 BRIDGE = (
     "word_steps = 3\nword_batch = 4\nsteps = 6\nbatch_size = 3\nsave_every = 2\nvalidate_every = 6\nqa_from = 3\n"
     "lora_rank = 2\n" + MACHINE
@@ -72,8 +72,10 @@ def bridge_arguments(data: Path, encoder: Path, output: Path) -> list[str]:
 
 def test_align_trains_heads_and_branch(data: Path, encoder: Path) -> None:
     weights = load_file(encoder / "encoder.safetensors")
-    assert {name.split(".")[1] for name in weights if name.startswith("backbone.")} == {"vision_head", "text_head"}
-    assert weights["branch.output_fusion.scale"].abs().max() > 0
+    parts = {name.split(".")[1] for name in weights if name.startswith("backbone.")}
+    assert parts == {"vision_head", "text_head", "text_order"}
+    assert weights["backbone.text_order.weight"].abs().max() > 0
+    assert weights["branch.cross_frame.0.temporal_fc.weight"].abs().max() > 0
     for part in ("heads", "branch"):
         assert (data / "align" / part / "curves.png").exists()
 

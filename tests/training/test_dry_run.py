@@ -99,8 +99,8 @@ def test_align_is_planned(data: Path, capsys: pytest.CaptureFixture) -> None:
     towers = "encoder.backbone.vision encoder.backbone.text"
     trained = "trained encoder.backbone.vision_head encoder.backbone.text_head"
     assert found == [
-        f"{trained} temperature frozen {towers} encoder.branch",
-        f"{trained} encoder.branch temperature frozen {towers}",
+        f"{trained} temperature frozen {towers} encoder.backbone.text_order encoder.branch",
+        f"{trained} encoder.backbone.text_order encoder.branch temperatures frozen {towers}",
     ]
     megabytes = [int(re.search(r"activations of a batch ([\d,]+)", s)[1].replace(",", "")) for s in (heads, branch)]
     assert megabytes[0] < 5

@@ -22,7 +22,10 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One medium and what is said about it. `start`, `end` in seconds, None for the whole file."""
+    """One medium and what is said about it. `start`, `end` in seconds, None for the whole file.
+
+    `detail` says what changes over time in a video, or how its camera moves; "" where nobody says.
+    """
 
     media: Path
     is_video: bool
@@ -31,6 +34,7 @@ class Sample:
     split: str
     start: float | None = None
     end: float | None = None
+    detail: str = ""
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict]]:
@@ -103,7 +107,7 @@ def _sample(path: Path, number: int, row: dict) -> Sample:
     return Sample(
         media=path.parent / name, is_video=kinds[0] == "video",
         captions=tuple(clean(c) for key in ("caption", "captions") for c in _captions(where, row, key)),
-        qa=_qa(where, row), split=split, start=start, end=end,
+        qa=_qa(where, row), split=split, start=start, end=end, detail=_detail(where, row),
     )  # fmt: skip
 
 
@@ -113,6 +117,13 @@ def _captions(where: str, row: dict, key: str) -> list[str]:
     if not isinstance(texts, list) or not all(isinstance(t, str) and t.strip(" .\t\r\n") for t in texts):
         raise DataError(f"{where}: expected a sentence or a list of sentences in '{key}', got {str(value)[:80]!r}.")
     return texts
+
+
+def _detail(where: str, row: dict) -> str:
+    detail = row.get("detail", "")
+    if not isinstance(detail, str):
+        raise DataError(f"{where}: expected a text in 'detail', got {str(detail)[:80]!r}.")
+    return clean(detail) if detail.strip(" .\t\r\n") else ""
 
 
 def _qa(where: str, row: dict) -> tuple[tuple[str, str], ...]:

@@ -23,8 +23,11 @@ from training.engine.run import has_state
 
 RECORD_FILE = "recipe.json"
 ENVIRONMENT_FILE = "environment.json"
-MAY_DIFFER = ("steps", "branch_steps", "save_every", "validate_every", "threads", "max_unreadable", "data", "start")
-"""Not compared on resume: lengths of the last part, limits, and the names of what is compared by content."""
+MAY_DIFFER = (
+    "steps", "branch_steps", "epochs", "save_every", "validate_every", "log_every", "threads", "workers", "max_unreadable",
+    "expected", "data", "start",
+)  # fmt: skip
+"""Not compared on resume: lengths of the last part, limits, notes, and the names of what is compared by content."""
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "numpy", "av", "decord")
 """Packages whose versions are noted down."""
 
@@ -54,6 +57,7 @@ def claim(output: Path, training: Mapping[str, Any], *, resume: bool) -> None:
     A folder that is refused stays as it was. Raises FileExistsError where states are saved and `resume` is not asked
     for, ResumeError where they are another training's. What only one of the two records names is not compared.
     """
+    training = json.loads(json.dumps(dict(training)))  # as the file gives it back: JSON knows no tuples
     if any(has_state(folder) for folder in output.glob("*/")):
         if not resume:
             raise FileExistsError(
@@ -72,7 +76,7 @@ def claim(output: Path, training: Mapping[str, Any], *, resume: bool) -> None:
         if different:
             raise ResumeError(f"{output} holds another training: {'; '.join(different)}. Choose another --output.")
     output.mkdir(parents=True, exist_ok=True)
-    write_text(output / RECORD_FILE, json.dumps(dict(training), indent=2) + "\n")
+    write_text(output / RECORD_FILE, json.dumps(training, indent=2) + "\n")
 
 
 def note_session(output: Path) -> None:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from benchmarks.clip import write_clip
 from encoder.video.transform import Transform
+from tests.encoder.video.conftest import children
 from training.data.features import FeatureCache, cache_features
 from training.data.jsonl import DataError, Sample
-from training.media import cached_samples
+from training.media import cached_samples, feature_cache
 
 
 class Tower(nn.Module):
@@ -142,7 +143,9 @@ def test_nothing_is_computed_for_samples_that_nobody_trains_on(tmp_path: Path, e
         {"image": "c.png", "caption": "C.", "split": "test"}, {"image": "d.png", "label": "wall"},
         {"image": "e.png", "caption": "E."},
     ])  # fmt: skip
-    media = cached_samples([data], encoder, "tower", 4, tmp_path / "features", output=tmp_path, max_unreadable=0.0)
+    media = cached_samples(
+        [data], encoder, feature_cache("tower", 4, tmp_path / "features"), output=tmp_path, max_unreadable=0.0
+    )
     names = {split: [sample.media.name for sample, _ in chosen] for split, chosen in media.items()}
     assert names == {"train": ["a.png", "e.png"], "val": ["b.png"]}
     assert len(Tower.seen) == 3
@@ -155,7 +158,9 @@ def test_too_few_samples_are_counted_by_what_they_lack(tmp_path: Path, encoder: 
         {"image": "broken.png", "caption": "B."}, {"image": "d.png", "caption": "D.", "split": "val"},
     ])  # fmt: skip
     with pytest.raises(DataError, match=r"got 1: of 5 rows 4 are of .* 2 of these have no captions, and 1 could not"):
-        cached_samples([data], encoder, "tower", 4, tmp_path / "features", output=tmp_path, max_unreadable=1.0)
+        cached_samples(
+            [data], encoder, feature_cache("tower", 4, tmp_path / "features"), output=tmp_path, max_unreadable=1.0
+        )
 
 
 def test_unreadable_media_go_to_the_ledger_and_too_many_stop_the_run(tmp_path: Path, encoder: SimpleNamespace) -> None:
@@ -164,7 +169,7 @@ def test_unreadable_media_go_to_the_ledger_and_too_many_stop_the_run(tmp_path: P
     for i in (1, 4):
         (tmp_path / f"{i}.png").write_bytes(b"no picture")
     data = write_rows(tmp_path, [*rows, {"image": "4.png", "caption": "Again."}])
-    arguments = ([data], encoder, "tower", 4, tmp_path / "features")
+    arguments = ([data], encoder, feature_cache("tower", 4, tmp_path / "features"))
     with pytest.raises(DataError, match=r"2 of 6 media could not be read, .* max_unreadable = 0.33 of") as caught:
         cached_samples(*arguments, output=tmp_path, max_unreadable=0.33)
     ledger = tmp_path / "ledger.jsonl"
@@ -178,3 +183,15 @@ def test_unreadable_media_go_to_the_ledger_and_too_many_stop_the_run(tmp_path: P
         picture(tmp_path / f"{i}.png", 200 + i)
     assert len(cached_samples(*arguments, output=tmp_path, max_unreadable=0.0)["train"]) == 7
     assert not ledger.exists(), "what was repaired is not blamed any longer"
+
+
+def test_readers_end_with_the_work(tmp_path: Path, cache: FeatureCache, encoder: SimpleNamespace) -> None:
+    """At the end, and when the tower fails in the middle of it."""
+    before = children()
+    samples = [sample(picture(tmp_path / f"{i}.png", i)) for i in range(20)]
+    cache_features(samples[:4], cache, encoder)
+    assert children() == before
+    encoder.backbone.frame_states = lambda frames, depth: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        cache_features(samples, cache, encoder)
+    assert children() == before

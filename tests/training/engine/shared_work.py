@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from tests.bridge.conftest import tiny_encoder
 from tests.training.engine.toy import Regression
+from training.data.contrasts import Medium
 from training.data.features import FeatureCache
 from training.engine.distributed import average, gather, joined, mean, rank, share
 from training.engine.loop import DivergedError, LoopConfig, StepOutput, accumulated, fit
 from training.engine.run import run_in
-from training.tasks.align import BranchTask, FrameTable, HeadsTask, Medium, WordStates
+from training.tasks.branch import BranchSettings, BranchTask, wake
+from training.tasks.heads import FrameTable, HeadsTask, WordStates
 
 FRAMES, WIDTH, TEXT_WIDTH = 4, 32, 16
 
@@ -34,8 +36,12 @@ def results(folder: Path) -> dict[str, Tensor]:
     tables = FrameTable(random_rows(7, 2 * WIDTH), random_rows(7, TEXT_WIDTH), list("abcdefg"))
     heads = HeadsTask(encoder, tables, tables, batch_size=5, lr=1e-2, dropout=0.3, seed=0)
     media = [stored(folder, i, FRAMES if i % 2 else 1) for i in range(10)]
+    wake(encoder.branch, torch.Generator().manual_seed(0))
+    settings = BranchSettings(
+        kinds=("pictures", "clips", "scenes"), similarities=("plain", "mug_simple"), batch=4, lr=1e-3, mask=0.5
+    )
     branch = BranchTask(
-        encoder, WordStates(encoder, tokenize), media, media, batch_size=4, num_frames=FRAMES, lr=1e-3, mask=0.5, seed=0
+        encoder, WordStates(encoder, tokenize), media, media, num_frames=FRAMES, settings=settings
     )
     encoder.double()
     found = {}

@@ -34,7 +34,7 @@ def test_losses_and_gradients_are_those_of_one_process(tmp_path: Path, processes
     assert done.returncode == 0, done.stderr
     expected, found = shared_work.results(tmp_path / "one"), load_file(tmp_path / "several" / "found.safetensors")
     assert found.keys() == expected.keys()
-    assert {"heads.1.vision.fc1.weight", "branch.2.temperature.log_scale", "run.stopped"} <= found.keys()
+    assert {"heads.1.vision.fc1.weight", "branch.2.temperatures.group.log_scale", "run.stopped"} <= found.keys()
     assert sum(t.abs().max() > 1e-4 for t in expected.values()) > 60, "gradients of zero would prove nothing"
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0, msg=lambda m, name=name: f"{name}: {m}")

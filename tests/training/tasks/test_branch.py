@@ -1,0 +1,226 @@
+"""The branch's training on whatever media there are, with frozen towers that stay as they are."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from encoder.model import MugSTAN, VideoFeatures
+from tests.bridge.conftest import tiny_encoder
+from training.align import AlignRecipe, precomputed
+from training.data.camera import FILMED
+from training.data.contrasts import Medium
+from training.data.features import FeatureCache
+from training.data.jsonl import DataError
+from training.engine.loop import LoopConfig, fit
+from training.engine.run import Run
+from training.tasks.branch import BranchSettings, BranchTask, contrast_within, diagonal_blocks, wake
+from training.tasks.contrastive import contrastive_loss
+from training.tasks.heads import WordStates
+
+FRAMES = 4
+ALL = ("pictures", "scenes", "camera", "clips", "partial")
+
+
+@pytest.fixture
+def encoder() -> MugSTAN:
+    """The mini encoder in toy size: 4 pooled patches of width 32."""
+    encoder = tiny_encoder()
+    wake(encoder.branch, torch.Generator().manual_seed(0))
+    return encoder
+
+
+@pytest.fixture
+def words(encoder: MugSTAN) -> WordStates:
+    return WordStates(encoder, tokenize)
+
+
+def tokenize(captions: list[str], **options: object) -> dict[str, torch.Tensor]:
+    """Eight ids of every caption, from its letters."""
+    ids = [[1 + ord(letter) % 49 for letter in caption.ljust(32)[:32:4]] for caption in captions]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), 8, dtype=torch.long)}
+
+
+def media(folder: Path, pictures: int = 0, clips: int = 0, stills: int = 0) -> list[Medium]:
+    """Media with random features, pictures filmed; `stills` are rows of a video that turned out to be a picture."""
+    found = []
+
+    def states(name: str, frames: int) -> Path:
+        file = folder / f"{name}.safetensors"
+        FeatureCache.save(file, torch.randn(2, frames, 5, 32, generator=torch.Generator().manual_seed(len(name))))
+        return file
+
+    for kind, count, frames in (("picture", pictures, 1), ("clip", clips, FRAMES), ("still", stills, 1)):
+        for i in range(count):
+            filmed = {move: states(f"{kind}{i}-{move}", FRAMES) for move in FILMED} if kind == "picture" else None
+            file = states(f"{kind}{i}", frames)
+            found.append(
+                Medium(file, (f"The {kind} shows {i}.", f"{i} in a {kind}."), kind != "picture", filmed=filmed)
+            )
+    return found
+
+
+def branch_task(
+    encoder: MugSTAN, words: WordStates, train: list[Medium], val: list[Medium], **settings: object
+) -> BranchTask:
+    chosen = replace(BranchSettings(kinds=("clips",), batch=4, lr=1e-3, mask=0.0), **settings)
+    return BranchTask(encoder, words, train, val, num_frames=FRAMES, settings=chosen)
+
+
+def test_every_batch_has_patches_of_its_own_masked(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, seen = encoder.encode_states, []
+
+    def watched(states: torch.Tensor, *, branch: bool, patches: torch.Tensor | None) -> VideoFeatures:
+        seen.append(patches if patches is None else tuple(patches.tolist()))
+        return encode(states, branch=branch, patches=patches)
+
+    monkeypatch.setattr(encoder, "encode_states", watched)
+    task = branch_task(encoder, words, media(tmp_path, pictures=3), [], mask=0.5, kinds=("scenes",))
+    for step in (*range(12), 0):
+        task.loss(step)
+    assert {len(patches) for patches in seen} == {2}, "of four"
+    assert len(set(seen)) > 2
+    assert seen[-1] == seen[0], "the same batch, the same patches"
+    task = branch_task(encoder, words, media(tmp_path, pictures=3), [], mask=0.5, kinds=("scenes", "camera"))
+    task.loss(1)
+    assert seen[-1] is None, "camera moves show on many patches"
+
+
+def test_frozen_towers_stay_in_evaluation_mode(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
+    chosen = media(tmp_path, pictures=3, clips=2)
+    task = branch_task(encoder, words, chosen, media(tmp_path, clips=2), kinds=ALL)
+    modes = []
+
+    class Watched:
+        module, parameter_groups, validate = task.module, task.parameter_groups, task.validate
+
+        def loss(self, step: int) -> object:
+            modes.append((encoder.backbone.text.training, encoder.backbone.vision.training, encoder.branch.training))
+            return task.loss(step)
+
+    fit(Watched(), LoopConfig(steps=4, validate_every=2), Run(tmp_path / "run"), resume=False, name="branch")
+    assert modes == [(False, False, True)] * 4
+    assert torch.equal(words(["A dog."]).sentence, words(["A dog."]).sentence)
+
+
+@pytest.mark.parametrize("similarities", [("plain",), ("mug_simple",), ("plain", "mug")])
+def test_all_kinds_are_trained_on_in_their_turn(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates, similarities: tuple[str, ...]
+) -> None:
+    chosen = media(tmp_path, pictures=5, clips=2, stills=1)
+    task = branch_task(encoder, words, chosen, chosen, kinds=ALL, similarities=similarities)
+    outputs = [task.loss(step) for step in range(10)]
+    assert all(torch.isfinite(out.loss) for out in outputs)
+    assert [list(out.metrics) for out in outputs] == [[f"loss_{kind}"] for kind in ALL] * 2
+    found = task.validate()
+    expected = {f"{kind}_R@1_{mode}" for kind in ("clip", "picture") for mode in similarities}
+    assert set(found) == expected | {"scale", "scenes", "camera"}
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+def test_kinds_without_media_are_refused_at_once(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
+    with pytest.raises(DataError, match=r"expected media for scenes: .* got 1 pictures, 1 of them filmed, and 2 clips"):
+        branch_task(encoder, words, media(tmp_path, pictures=1, clips=2), [], kinds=("clips", "scenes"))
+
+
+def test_gradients_reach_the_branch_the_heads_and_the_word_order(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates
+) -> None:
+    encoder.requires_grad_(True)
+    encoder.backbone.text.requires_grad_(False)
+    encoder.backbone.vision.requires_grad_(False)
+    task = branch_task(encoder, words, media(tmp_path, pictures=4), [], kinds=("scenes",))
+    task.loss(0).loss.backward()
+    trained = {id(p) for group in task.parameter_groups() for p in group["params"]}
+    assert trained == {id(p) for p in task.module.parameters()}
+    for part in (encoder.backbone.vision_head, encoder.backbone.text_head, encoder.backbone.text_order, encoder.branch):
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
+    assert encoder.branch.cross_frame[0].temporal_fc.weight.grad.abs().max() > 0
+    assert encoder.branch.output_fusion.scale.grad.abs().max() > 0
+
+
+def test_without_the_branch_frames_know_nothing_of_each_other(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates
+) -> None:
+    task = branch_task(encoder, words, media(tmp_path, pictures=4), media(tmp_path, pictures=4), kinds=("scenes",), use_branch=False)  # fmt: skip
+    before = [p.clone() for p in encoder.branch.parameters()]
+    fit(task, LoopConfig(steps=2, validate_every=2), Run(tmp_path / "run"), resume=False, name="branch")
+    assert all(torch.equal(a, b) for a, b in zip(before, encoder.branch.parameters(), strict=True))
+    assert task.validate()["scenes"] == 0.5, "cut in the middle or not, the mean of frames has no order"
+
+
+def test_a_group_is_contrasted_within_itself_alone() -> None:
+    similarity = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    blocks = diagonal_blocks(similarity, 2)
+    assert all(torch.equal(blocks[i], similarity[2 * i : 2 * i + 2, 2 * i : 2 * i + 2]) for i in range(3))
+    expected = torch.stack([contrastive_loss(block) for block in blocks]).mean()
+    torch.testing.assert_close(contrast_within(similarity, 2), expected)
+    changed = similarity + 5 * (torch.block_diag(*[torch.ones(2, 2)] * 3) == 0)
+    torch.testing.assert_close(contrast_within(changed, 2), expected)
+
+
+def test_a_fresh_branch_is_woken() -> None:
+    branch = tiny_encoder().branch
+    wake(branch, torch.Generator().manual_seed(1))
+    times = branch.time_embedding
+    torch.testing.assert_close(times.square().mean(), torch.tensor(1.0), rtol=0.02, atol=0)
+    assert torch.pdist(times.detach()).min() > 0.5, "no two moments are alike"
+    assert (branch.output_fusion.scale == 0.3).all()
+    other = tiny_encoder().branch
+    wake(other, torch.Generator().manual_seed(2))
+    assert not torch.equal(times, other.time_embedding)
+    assert math.isclose(times.norm().item(), other.time_embedding.norm().item(), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_frames": 3}, "num_frames of 4 or more, got 3"),
+        ({"branch_batch": 1}, "branch_batch of 2 or more, got 1"),
+        ({"head_batch": 1, "branch_batch": 0}, "head_batch of 2 or more, got 1; branch_batch of 2 or more, got 0"),
+        ({"branch_mask": 1.0}, "branch_mask of at least 0 and below 1, got 1.0"),
+        ({"branch_camera_mask": -0.1}, "branch_camera_mask of at least 0 and below 1, got -0.1"),
+        ({"kinds": ("scene", "clips")}, r"expected kinds of pictures, .*, got \['scene'\]"),
+        ({"kinds": ()}, "expected kinds of pictures, .*, got none"),
+        ({"similarities": ("cosine",)}, r"expected similarities of mug, mug_simple, plain, got \['cosine'\]"),
+        ({"threads": -1}, "threads of 0 or more, got -1"),
+        ({"encoder": "maxi"}, "unknown encoder 'maxi'. Known encoders: .*mini"),
+        ({"encoder": "clip-b32"}, "expected an encoder with alignment heads, 'mini', got 'clip-b32'. .*post-pretrain"),
+        ({"feature_dtype": "int8"}, "unknown feature_dtype 'int8'. Known dtypes: float32, bfloat16"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AlignRecipe(**values)
+
+
+def test_the_heads_never_learn_from_stale_rows(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
+    chosen = media(tmp_path, pictures=2, clips=1)
+
+    def fresh(wanted: list[Medium], folder: Path) -> None:
+        """What is kept in `tmp_path` is what a new folder would get."""
+        kept, new = (precomputed(encoder, words, wanted, place) for place in (tmp_path, folder))
+        assert [len(part) for part in kept] == [len(wanted)] * 2
+        for a, b in zip((*kept[0], *kept[1]), (*new[0], *new[1]), strict=True):
+            assert torch.equal(a, b)
+
+    renamed = Medium(chosen[0].file, ("Something else.",), is_video=False)
+    for number, wanted in enumerate([chosen, chosen[1:], chosen[::-1], [renamed, *chosen[1:]]]):
+        (tmp_path / str(number)).mkdir()
+        fresh(wanted, tmp_path / str(number))
+
+
+def test_precomputed_rows_are_computed_once(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
+    chosen = media(tmp_path, pictures=2)
+    first = precomputed(encoder, words, chosen, tmp_path)
+    (file,) = tmp_path.glob("precomputed-*.safetensors")
+    assert len(load_file(file)) == 4
+    nothing = SimpleNamespace(sentence_states=None)
+    again = precomputed(encoder, nothing, chosen, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip((*first[0], *first[1]), (*again[0], *again[1]), strict=True))

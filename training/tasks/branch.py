@@ -1,0 +1,188 @@
+"""Branch and heads learn from clips: to tell a clip's caption from those of others, and from the same one told otherwise.
+
+Axes as in encoder.model.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from encoder.model import MugSTAN, VideoFeatures, tube_mask
+from encoder.stan import STANBranch
+from training.data.camera import MOVES
+from training.data.contrasts import Contrast, Contrasts, Medium, stacked
+from training.engine.distributed import gather, share
+from training.engine.loop import StepOutput
+from training.tasks.contrastive import contrastive_loss, recall_at_1
+from training.tasks.heads import Temperature, WordStates
+
+PICTURES_A_CLIP = 16
+"""A batch of pictures is this many times larger than one of clips: a picture is one frame, and more negatives teach more."""
+HELD_OUT_GROUPS = 32
+AT_ONCE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchSettings:
+    """How batches are drawn and what is trained how fast."""
+
+    kinds: tuple[str, ...] = ("pictures", "scenes", "pictures", "camera", "clips")
+    """Kinds of batches in their turn, see training.data.contrasts.Contrasts."""
+    similarities: tuple[str, ...] = ("plain",)
+    """The loss is the mean over these: "plain" for STAN, "mug_simple" or "mug" for Mug-STAN, or several."""
+    use_branch: bool = True
+    """False trains the heads alone, on the same batches: the mean of frames that know nothing of each other."""
+    batch: int = 32
+    """Clips in a batch."""
+    lr: float = 4e-4
+    heads_lr: float = 3e-4
+    mask: float = 0.84
+    """Share of the patches that the branch does not see in training, other ones in every batch (see tube_mask)."""
+    camera_mask: float = 0.0
+    """The same for batches of camera moves, which few patches do not show."""
+    seed: int = 0
+
+
+class BranchTask:
+    """Contrastive loss through branch and heads, within groups of variations and across the batch."""
+
+    def __init__(
+        self,
+        encoder: MugSTAN,
+        words: WordStates,
+        train: Sequence[Medium],
+        val: Sequence[Medium],
+        *,
+        num_frames: int,
+        settings: BranchSettings,
+    ) -> None:
+        self.encoder, self.words, self.settings = encoder, words, settings
+        self.train, self.val = Contrasts(train, num_frames), Contrasts(val, num_frames)
+        self.train.check(settings.kinds)
+        backbone = encoder.backbone
+        self.temperatures = nn.ModuleDict({"across": Temperature(), "group": Temperature()})
+        self.heads = nn.ModuleDict(
+            {"vision": backbone.vision_head, "text": backbone.text_head, "order": backbone.text_order}
+        )
+        self.module = nn.ModuleDict({"heads": self.heads, "temperatures": self.temperatures})
+        if settings.use_branch:
+            self.module["branch"] = encoder.branch
+        self._train_branch_only()
+
+    def parameter_groups(self) -> list[dict]:
+        s = self.settings
+        heads = [*self.heads.parameters(), *self.temperatures.parameters()]
+        groups = [{"params": heads, "lr": s.heads_lr, "weight_decay": 0.05}]
+        if s.use_branch:
+            scale = list(self.encoder.branch.output_fusion.parameters())
+            branch = [p for p in self.encoder.branch.parameters() if all(p is not other for other in scale)]
+            groups += [
+                {"params": branch, "lr": s.lr, "weight_decay": 0.05},
+                {"params": scale, "lr": 10 * s.lr, "weight_decay": 0.0},
+            ]
+        return groups
+
+    def loss(self, step: int) -> StepOutput:
+        s = self.settings
+        rng = random.Random(f"{s.seed}-branch-{step}")
+        kind = s.kinds[step % len(s.kinds)]
+        batch = self.train.kinds[kind](rng, s.batch * PICTURES_A_CLIP if kind == "pictures" else s.batch)
+        patches = self._patches(batch, s.camera_mask if kind == "camera" else s.mask, rng)
+        count = batch.states.shape[1]
+        with torch.autocast("cpu", torch.bfloat16):
+            states = batch.states[:, share(count)].float()
+            video = self.encoder.encode_states(states, branch=s.use_branch, patches=patches)
+        video = replace(video, frames=gather(video.frames, count), video=gather(video.video, count))
+        loss = self._contrast(batch, video)
+        return StepOutput(
+            loss, tokens=count * batch.states.shape[2], metrics={f"loss_{kind}": loss.item()}, samples=batch.names
+        )
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """R@1 on held-out clips and pictures, how often order and camera move are told, and the branch's addition."""
+        self.encoder.eval()
+        values = {"scale": self.encoder.branch.output_fusion.scale.abs().mean().item()}
+        for name, media, frames in (("clip", self.val.videos, self.val.num_frames), ("picture", self.val.stills, 1)):
+            if media:
+                similarity = self._similarity([m.captions[0] for m in media], self._encode(stacked(media, frames)))
+                values |= {f"{name}_R@1_{mode}": recall_at_1(s) for mode, s in similarity.items()}
+        for kind, size in (("scenes", 2), ("camera", len(MOVES))):
+            if kind in self.val.kinds and kind in self.settings.kinds:
+                values[kind] = self._told(kind, size)
+        self._train_branch_only()
+        return values
+
+    def _contrast(self, batch: Contrast, video: VideoFeatures) -> Tensor:
+        text = self.words(list(batch.captions))
+        parts = []
+        for mode in self.settings.similarities:
+            similarity = self.encoder.similarity(text, video, mode)
+            if batch.across:
+                parts.append(contrastive_loss(self.temperatures["across"](similarity)))
+            if batch.group > 1:
+                parts.append(contrast_within(self.temperatures["group"](similarity), batch.group))
+        return torch.stack(parts).sum() / len(self.settings.similarities)
+
+    def _patches(self, batch: Contrast, mask: float, rng: random.Random) -> Tensor | None:
+        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        return tube_mask(batch.states.shape[3] - 1, mask, generator) if mask else None
+
+    def _encode(self, states: Tensor) -> VideoFeatures:
+        parts = [
+            self.encoder.encode_states(some.float(), branch=self.settings.use_branch)
+            for some in states.split(AT_ONCE, dim=1)
+        ]
+        names = ("tokens", "frames", "video")
+        return VideoFeatures(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+    def _similarity(self, captions: list[str], video: VideoFeatures) -> dict[str, Tensor]:
+        text = self.words(captions)
+        return {mode: self.encoder.similarity(text, video, mode) for mode in self.settings.similarities}
+
+    def _told(self, kind: str, size: int) -> float:
+        """How often the right caption of a held-out group is the most similar one, by the plain cosine."""
+        batch = self.val.kinds[kind](random.Random(kind), HELD_OUT_GROUPS * size)
+        similarity = self.encoder.similarity(self.words(list(batch.captions)), self._encode(batch.states), "plain")
+        blocks = diagonal_blocks(similarity, size)
+        return (blocks.argmax(1) == torch.arange(size)).float().mean().item()
+
+    def _train_branch_only(self) -> None:
+        """The frozen towers stay in evaluation mode: their own dropout would blur what is learned from."""
+        self.encoder.eval()
+        self.encoder.branch.train()
+
+
+def contrast_within(similarity: Tensor, group: int) -> Tensor:
+    """Mean of both directions' cross-entropy within each group of neighbours; (A, B) with A = B, a multiple of `group`."""
+    blocks = diagonal_blocks(similarity, group)
+    target = torch.arange(group, device=similarity.device).expand(len(blocks), -1)
+    return (F.cross_entropy(blocks, target) + F.cross_entropy(blocks.transpose(1, 2), target)) / 2
+
+
+def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
+    """(n*g, n*g) -> (n, g, g): the blocks on the diagonal."""
+    blocks = rearrange(matrix, "(n g) (m h) -> n m g h", g=size, h=size)
+    return blocks[torch.arange(len(blocks)), torch.arange(len(blocks))]
+
+
+def wake(branch: STANBranch, generator: torch.Generator) -> None:
+    """Give a fresh branch times to tell apart and a voice, from which it learns.
+
+    Time embeddings of zero under a cross-frame module of zero are a saddle: no gradient tells frames apart. They become
+    sinusoids of unit mean square, of wavelengths from 4 to 256 frames, on channels in random order; the branch's result
+    joins the tower's with a weight of 0.3.
+    """
+    frames, width = branch.time_embedding.shape
+    wavelengths = torch.logspace(math.log10(4), math.log10(256), width // 2)
+    angles = 2 * math.pi * torch.arange(frames)[:, None] / wavelengths
+    waves = math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)  # (T, D)
+    with torch.no_grad():
+        branch.time_embedding.copy_(waves[:, torch.randperm(width, generator=generator)])
+        branch.output_fusion.scale.fill_(0.3)

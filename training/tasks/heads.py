@@ -1,0 +1,116 @@
+"""The two alignment heads on single frames and sentences; everything under them is precomputed."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from encoder.backbones.base import TextFeatures
+from encoder.model import MugSTAN
+from training.engine.distributed import gather, share
+from training.engine.loop import StepOutput
+from training.tasks.contrastive import contrastive_loss, recall_at_1
+
+
+class Temperature(nn.Module):
+    """A learned multiplier of similarities, as CLIP's logit scale."""
+
+    def __init__(self, initial: float = 20.0) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(initial).log())
+
+    def forward(self, similarity: Tensor) -> Tensor:
+        return similarity * self.log_scale.exp().clamp(max=100.0)
+
+
+class HeadsTask:
+    """Contrastive loss with batches as large as such a loss likes them."""
+
+    def __init__(
+        self,
+        encoder: MugSTAN,
+        train: "FrameTable",
+        val: "FrameTable",
+        *,
+        batch_size: int,
+        lr: float,
+        dropout: float,
+        seed: int,
+    ) -> None:
+        self.vision_head, self.text_head = encoder.backbone.vision_head, encoder.backbone.text_head
+        self.temperature = Temperature()
+        self.module = nn.ModuleDict(
+            {"vision": self.vision_head, "text": self.text_head, "temperature": self.temperature}
+        )
+        self.train, self.val = train, val
+        self.batch_size, self.lr, self.dropout, self.seed = batch_size, lr, dropout, seed
+
+    def parameter_groups(self) -> list[dict]:
+        return [{"params": list(self.module.parameters()), "lr": self.lr, "weight_decay": 0.1}]
+
+    def loss(self, step: int) -> StepOutput:
+        rng = random.Random(f"{self.seed}-heads-{step}")
+        frames, sentences, names = self.train.draw(rng, self.batch_size)
+        frames, sentences = (nn.functional.dropout(x, self.dropout) for x in (frames, sentences))
+        mine = share(len(frames))
+        vision = gather(self.vision_head(frames[mine]), len(frames))
+        text = gather(self.text_head(sentences[mine]), len(frames))
+        similarity = _cosine(text, vision)
+        return StepOutput(contrastive_loss(self.temperature(similarity)), tokens=len(frames), samples=names)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        if not len(self.val):
+            return {}
+        frames, sentences = self.val.first()
+        similarity = _cosine(self.text_head(sentences), self.vision_head(frames))
+        return {"text_to_image_R@1": recall_at_1(similarity), "image_to_text_R@1": recall_at_1(similarity.T)}
+
+
+class FrameTable:
+    """Frames (F, 2D) and sentence states (C, D) of many media, drawn by medium, and the media's names."""
+
+    def __init__(self, frames: Sequence[Tensor], sentences: Sequence[Tensor], names: Sequence[str]) -> None:
+        self.frames, self.sentences, self.names = list(frames), list(sentences), list(names)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def draw(self, rng: random.Random, size: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """A random frame and a random caption of `size` different media, and their names."""
+        chosen = rng.sample(range(len(self)), min(size, len(self)))
+        frames = torch.stack([self.frames[i][rng.randrange(len(self.frames[i]))] for i in chosen])
+        sentences = torch.stack([self.sentences[i][rng.randrange(len(self.sentences[i]))] for i in chosen])
+        return frames.float(), sentences.float(), tuple(self.names[i] for i in chosen)
+
+    def first(self) -> tuple[Tensor, Tensor]:
+        """The middle frame and the first caption of every medium."""
+        frames = torch.stack([f[len(f) // 2] for f in self.frames])
+        return frames.float(), torch.stack([s[0] for s in self.sentences]).float()
+
+
+class WordStates:
+    """Captions -> TextFeatures: the frozen text tower, then the trained head."""
+
+    def __init__(self, encoder: MugSTAN, tokenize: Callable[..., Any]) -> None:
+        self.encoder, self.tokenize = encoder, tokenize
+
+    def __call__(self, captions: list[str]) -> TextFeatures:
+        hidden, mask = self._tower(captions)
+        return self.encoder.backbone.finish_text(hidden, mask)
+
+    def sentence_states(self, captions: list[str]) -> Tensor:
+        """(captions, D): the mean over each sentence's words, before the head."""
+        hidden, mask = self._tower(captions)
+        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+    @torch.no_grad()
+    def _tower(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        batch = self.tokenize(captions, padding=True, truncation=True, max_length=64, return_tensors="pt")
+        return self.encoder.backbone.text(**batch).last_hidden_state, batch["attention_mask"]
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    return nn.functional.normalize(a, dim=-1) @ nn.functional.normalize(b, dim=-1).T
