@@ -18,7 +18,7 @@ from torch import Tensor
 
 from encoder.model import MugSTAN
 from encoder.mug import MODES
-from encoder.presets import ENCODERS, clip_encoder, create_encoder
+from encoder.presets import ENCODERS, blank_encoder, clip_encoder, create_encoder
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class EncoderPart:
     """Name in encoder.presets: it says which towers, sizes and branch the weights belong to."""
     retrieval_mode: str = "plain"
     """The similarity that the weights were trained for: one of encoder.mug.MODES."""
+    num_frames: int | None = None
+    """Frames of a video that the weights were trained on, None where nobody noted it."""
 
     def __post_init__(self) -> None:
         if self.preset not in ENCODERS:
@@ -79,19 +81,20 @@ def save_encoder(
     *,
     preset: str,
     retrieval_mode: str = "plain",
+    num_frames: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write what was trained, and the encoder's part of config.json; other parts of that file stay.
 
     `dtype` halves the file (torch.float16); None keeps the model's. Each file is replaced in one step.
     """
-    config = EncoderPart(preset=preset, retrieval_mode=retrieval_mode)
+    config = EncoderPart(preset=preset, retrieval_mode=retrieval_mode, num_frames=num_frames)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = storable(trained_state_dict(model), dtype, target=folder)
     path = folder / CONFIG_FILE
     whole = json.loads(path.read_text()) if path.exists() else {}
-    whole["encoder"] = asdict(config)
+    whole["encoder"] = {key: value for key, value in asdict(config).items() if value is not None}
     partial = folder / f"{WEIGHTS_FILE}.partial"
     save_file(tensors, partial)
     partial.replace(folder / WEIGHTS_FILE)
@@ -127,7 +130,7 @@ def load_encoder(folder_or_preset: Path | str) -> MugSTAN:
             f"expected {WEIGHTS_FILE} in {folder}, found {sorted(p.name for p in folder.iterdir())}. "
             "Only safetensors files are read; published .bin and .pth files are imported, not loaded."
         )
-    model = create_encoder(config.preset)
+    model = blank_encoder(config.preset)
     load_trained(model, load_file(weights), source=f"the weights in {weights}")
     return model.eval()
 

@@ -70,6 +70,11 @@ class MugSTAN(nn.Module):
         """(A, W) ids and mask (1 on real words) -> TextFeatures."""
         return self.backbone.encode_text(input_ids, attention_mask)
 
+    def recompute_layers(self) -> None:
+        """Trade time for memory in training: gradients stay the same, every layer is computed twice."""
+        self.backbone.recompute_layers()
+        self.branch.recompute = True
+
     def similarity(self, text: TextFeatures, video: VideoFeatures, mode: str = "mug") -> Tensor:
         """(A, B) similarities: "mug", "mug_simple" (token-wise, see encoder.mug) or "plain" (cosine)."""
         if mode not in MODES:

