@@ -30,7 +30,7 @@ def module_commands() -> list[tuple[str, ...]]:
     """(module,) or (module, subcommand) of every `python -m` line, those of docs/ included."""
     texts = [text for language, text in BLOCKS if language == "sh"]
     texts += [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
-    found = re.findall(r"^ *python -m ([\w.]+)(?: ([a-z]+)\b(?![./]))?", "\n".join(texts), flags=re.MULTILINE)
+    found = re.findall(r"^ *python -m ([\w.]+)(?: ([a-z][a-z-]*)\b(?![./]))?", "\n".join(texts), flags=re.MULTILINE)
     return sorted({tuple(filter(None, command)) for command in found})
 
 

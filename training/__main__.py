@@ -1,14 +1,23 @@
-"""`python -m training TASK --recipe NAME_OR_FILE --data FILE... --output RUN [--resume]`."""
+"""`python -m training TASK --recipe NAME_OR_FILE --data FILE_OR_FOLDER... --output RUN [--resume]`."""
 
 import argparse
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from training.dry_run import Plan
+    from training.video_plan import VideoPlan
+
+ON_VIDEOS = {
+    "post-pretrain": "an encoder, towers and branch, on many videos and their captions",
+    "retrieval": "an encoder, on the videos and captions that it is to find each other of",
+    "recognition": "an encoder, on videos of known classes",
+}
+"""Tasks that read videos while they train, and what each trains."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +60,16 @@ class UsageError(ValueError):
 
 def build_parser() -> argparse.ArgumentParser:
     """The tasks and the options that they share."""
-    common = argparse.ArgumentParser(add_help=False)
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument(
+        "--output", type=Path, required=True, metavar="RUN", help="run folder: metrics, curves, state, result"
+    )
+    every.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    every.add_argument(
+        "--dry-run", action="store_true",
+        help="print the recipe, the data found, what would be trained, memory and steps; train and write nothing",
+    )  # fmt: skip
+    common = argparse.ArgumentParser(add_help=False, parents=[every])
     common.add_argument(
         "--recipe", default=None, metavar="NAME_OR_FILE", help="a file of training/recipes, or your own TOML"
     )
@@ -59,18 +77,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--data", nargs="+", type=Path, required=True, metavar="FILE", help="JSONL files, see docs/DATA.md"
     )
     common.add_argument(
-        "--output", type=Path, required=True, metavar="RUN", help="run folder: metrics, curves, state, result"
-    )
-    common.add_argument(
         "--features", type=Path, default=None, metavar="DIR", help="feature cache (default: the user's cache)"
     )
-    common.add_argument("--resume", action="store_true", help="go on with the run in --output")
-    common.add_argument(
-        "--dry-run", action="store_true",
-        help="print the recipe, the data found, what would be trained, memory and steps; train and write nothing",
-    )  # fmt: skip
     parser = argparse.ArgumentParser(
-        prog="python -m training", description="Train the encoder's alignment and the bridge."
+        prog="python -m training", description="Train encoders and the bridge to a language model."
     )
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
     tasks.add_parser("align", parents=[common], help="mini's alignment heads and branch, contrastive")
@@ -87,13 +97,29 @@ def build_parser() -> argparse.ArgumentParser:
     bridge.add_argument(
         "--finish", action="store_true", help="train no further: write the checkpoint of the last saved state"
     )
+    for name, trained in ON_VIDEOS.items():
+        add_on_videos(tasks.add_parser(name, parents=[every], help=trained))
     return parser
+
+
+def add_on_videos(task: argparse.ArgumentParser) -> None:
+    """The options of a task that reads videos while it trains."""
+    task.add_argument(
+        "--recipe", required=True, metavar="NAME_OR_FILE", help="a file of training/recipes, or your own TOML"
+    )
+    task.add_argument(
+        "--data", type=Path, required=True, metavar="PATH", help="folder of the data set, or a file of our JSONL"
+    )
+    task.add_argument("--tower", default=None, metavar="NAME", help="encoder preset in place of the recipe's")
+    task.add_argument("--init", type=Path, default=None, metavar="FOLDER", help="encoder to start from")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run or plan the task that the arguments name; returns the exit code: 1 for a plan that cannot be carried out."""
     from training.engine.distributed import only_process
 
+    if args.task in ON_VIDEOS:
+        return run_on_videos(args)
     if args.task == "align":
         from training.align import plan_align, run_align
 
@@ -115,7 +141,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def show(plan: "Plan") -> int:
+def run_on_videos(args: argparse.Namespace) -> int:
+    """The same of a task that reads videos while it trains."""
+    if args.task == "recognition":
+        from training.recognition import plan_recognition, run_recognition
+
+        planned, trained = plan_recognition, run_recognition
+    else:
+        from training.contrast import plan_contrast, run_contrast
+
+        planned, trained = partial(plan_contrast, args.task), partial(run_contrast, args.task)
+    options = {"tower": args.tower, "init": args.init}
+    if args.dry_run:
+        return show(planned(args.recipe, args.data, args.output, **options))
+    trained(args.recipe, args.data, args.output, **options, resume=args.resume)
+    return 0
+
+
+def show(plan: "Plan | VideoPlan") -> int:
     """Print what would be done; returns the exit code."""
     from training.engine.distributed import rank
 

@@ -29,7 +29,9 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    dist.init_process_group("gloo", timeout=timedelta(days=PATIENCE_DAYS))
+    # Whether a tensor lies on a GPU or not decides what carries it; NCCL is not started before the first that does.
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backends, timeout=timedelta(days=PATIENCE_DAYS))
     try:
         yield
     finally:
@@ -49,6 +51,23 @@ def world_size() -> int:
 def processes_here() -> int:
     """Number of processes on this machine, which share its cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
+
+
+def own_device() -> torch.device:
+    """The GPU of this process, by its number on this machine, from now on the current one; the CPU where there is none.
+
+    Raises ProcessesError where there are fewer GPUs than processes.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if processes_here() > torch.cuda.device_count():
+        raise ProcessesError(
+            f"expected a GPU for each process, got {torch.cuda.device_count()} for {processes_here()}. Start as many "
+            "processes as there are GPUs."
+        )
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if dist.is_initialized() else 0)
+    torch.cuda.set_device(device)
+    return device
 
 
 def only_process(command: str) -> None:
@@ -110,6 +129,15 @@ class _Gather(torch.autograd.Function):
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient[share(len(gradient))], None
+
+
+def gather_objects(mine: T) -> list[T]:
+    """What every process has, in the order of their ranks."""
+    if world_size() == 1:
+        return [mine]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, mine)
+    return found
 
 
 def mean(value: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Only the encoder is asked. Axes: C classes, P prompts a class, V views, T frames, E joint space.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from encoder.video import VideoFrames, read_frames
+from training.class_head import ClassHead
 from training.data.benchmarks.recognition import Recognition
 from training.evaluation.action_prompts import TEMPLATES, prompts, words
 from training.evaluation.answers import Answer, Status
 from training.evaluation.retrieval_metrics import ranks
-from training.evaluation.retriever import Retriever, load_retriever
+from training.evaluation.retriever import EncoderError, Retriever, load_retriever
 from training.evaluation.scorer import Seen
 
 TOP = 5
@@ -30,13 +32,15 @@ class ActionWatcher:
 
     retriever: Retriever
     views: int = 1
+    head: ClassHead | None = None
+    """What the encoder was trained to tell its classes apart by; None for their names."""
     known: dict[tuple[str, ...], tuple[Tensor, list[int]]] = field(default_factory=dict)
     """Of classes that have been read: features of those that are said otherwise, and which of them each class has."""
 
     @classmethod
     def load(cls, name: str, *, views: int = 1) -> "ActionWatcher":
         """Load the encoder of a chat model, of a preset or of a folder. Raises EncoderError."""
-        return cls(retriever=load_retriever(name), views=views)
+        return cls(retriever=load_retriever(name), views=views, head=ClassHead.load(Path(name)))
 
     @property
     def num_frames(self) -> int:
@@ -44,8 +48,11 @@ class ActionWatcher:
         return self.views * self.retriever.num_frames
 
     def fingerprint(self) -> str:
-        """SHA-256 of the encoder's weights."""
-        return self.retriever.fingerprint()
+        """SHA-256 of the encoder's weights, and of those of its head."""
+        encoder = self.retriever.fingerprint()
+        if self.head is None:
+            return encoder
+        return hashlib.sha256(f"{encoder}|{self.head.fingerprint()}".encode()).hexdigest()
 
     def precision(self) -> str:
         """Device and dtype, in words."""
@@ -61,16 +68,29 @@ class ActionWatcher:
         return Seen(normalize(torch.stack([self.retriever.look(view, branch=branch).mean(0) for view in views]))[None])
 
     def class_scores(self, classes: tuple[str, ...], seen: Seen) -> np.ndarray:
-        """Cosines (C,) of the classes with a video, the mean over its views.
+        """Cosines (C,) of the classes with a video, or scores of the trained head, the mean over its views.
 
         Classes of the same words are compared once: rounding differs with the place, and what is equal must tie.
+        Raises EncoderError for a class that the trained head does not know.
         """
+        if self.head is not None:
+            return self.head(seen.tokens[0]).mean(0).numpy()[self._places(classes)]
         if classes not in self.known:
             said = {words(name): name for name in classes}
             place = {name: i for i, name in enumerate(said)}
             self.known[classes] = self.class_features(list(said.values())), [place[words(name)] for name in classes]
         features, places = self.known[classes]
         return (seen.tokens[0] @ features.T).mean(0).numpy()[places]
+
+    def _places(self, classes: Sequence[str]) -> list[int]:
+        """Of classes among those of the head."""
+        place = {name: index for index, name in enumerate(self.head.classes)}
+        if unknown := [name for name in classes if name not in place]:
+            raise EncoderError(
+                f"the encoder was trained to tell {len(place)} classes apart, and '{unknown[0]}' is none of them. Choose "
+                "another --model, or take its class_head.safetensors away to go by the names of the classes."
+            )
+        return [place[name] for name in classes]
 
     def class_features(self, classes: list[str]) -> Tensor:
         """(C, E): the prompts of a class, each of length one, averaged and made of length one again."""

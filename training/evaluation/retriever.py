@@ -21,11 +21,9 @@ from bridge.checkpoint import read_config
 from bridge.presets import CHAT_MODELS, model_folder
 from bridge.runtime import find_runtime, use_threads
 from encoder.backbones.base import TextFeatures
-from encoder.backbones.mini import MiniBackbone
-from encoder.backbones.wheel_weights import text_tokenizer
-from encoder.checkpoints import CONFIG_FILE, load_encoder, read_encoder_config
+from encoder.checkpoints import CONFIG_FILE, EncoderPart, load_encoder, read_encoder_config
 from encoder.model import MugSTAN, VideoFeatures
-from encoder.presets import ENCODERS, create_encoder
+from encoder.presets import ENCODERS, create_encoder, create_tokenizer
 from encoder.video import VideoError, read_frames
 from training.evaluation.chunked_similarity import similarity
 
@@ -140,8 +138,8 @@ def load_retriever(name: str) -> Retriever:
     A name that both have is the chat model's, whose encoder is trained. Raises EncoderError.
     """
     try:
-        encoder, retrieval_mode, num_frames = _load(name)
-        tokenize = caption_tokenizer(encoder)
+        encoder, part, num_frames = _load(name)
+        tokenize = caption_tokenizer(part.preset)
     except EncoderError:
         raise
     except KeyError as error:
@@ -151,22 +149,23 @@ def load_retriever(name: str) -> Retriever:
     runtime = find_runtime()
     use_threads(runtime)
     return Retriever(
-        encoder=encoder.to(runtime.device), tokenize=tokenize, num_frames=num_frames, retrieval_mode=retrieval_mode,
-        dtype=runtime.encoder_dtype,
+        encoder=encoder.to(runtime.device), tokenize=tokenize, num_frames=num_frames, dtype=runtime.encoder_dtype,
+        retrieval_mode=part.retrieval_mode,
     )  # fmt: skip
 
 
-def _load(name: str) -> tuple[MugSTAN, str, int]:
-    """Encoder, retrieval mode and number of frames."""
+def _load(name: str) -> tuple[MugSTAN, EncoderPart, int]:
+    """Encoder, what its config says of it, and number of frames."""
     if name in ENCODERS and name not in CHAT_MODELS:
-        return create_encoder(name), "plain", NUM_FRAMES
+        return create_encoder(name), EncoderPart(preset=name), NUM_FRAMES
     folder = model_folder(name)
     file = folder / CONFIG_FILE
     if file.exists() and _names_llm(file):
         config = read_config(folder)
         encoder = load_encoder(folder) if "encoder" in config.parts else create_encoder(config.encoder.preset)
-        return encoder, config.encoder.retrieval_mode, config.num_frames
-    return load_encoder(folder), read_encoder_config(file).retrieval_mode, NUM_FRAMES
+        return encoder, config.encoder, config.num_frames
+    encoder, part = load_encoder(folder), read_encoder_config(file)
+    return encoder, part, part.num_frames or NUM_FRAMES
 
 
 def _names_llm(file: Path) -> bool:
@@ -175,14 +174,12 @@ def _names_llm(file: Path) -> bool:
     return isinstance(whole, dict) and "llm" in whole
 
 
-def caption_tokenizer(encoder: MugSTAN) -> Callable[..., Any]:
-    """The tokenizer of an encoder's text tower. Raises EncoderError where none is at hand, as for CLIP."""
-    if isinstance(encoder.backbone, MiniBackbone):
-        return text_tokenizer()
-    raise EncoderError(
-        f"captions cannot be read: there is no tokenizer for the text tower of a {type(encoder.backbone).__name__}, "
-        "only for encoders of the kind of 'mini'. Choose another --model."
-    )
+def caption_tokenizer(preset: str) -> Callable[..., Any]:
+    """The tokenizer of a preset's text tower. Raises EncoderError for a preset without one."""
+    try:
+        return create_tokenizer(preset)
+    except KeyError as error:
+        raise EncoderError(f"captions cannot be read: {error.args[0]} Choose another --model.") from error
 
 
 def _check_finite(finite: Tensor, captions: Sequence[str]) -> None:

@@ -40,9 +40,7 @@ def results(folder: Path) -> dict[str, Tensor]:
     settings = BranchSettings(
         kinds=("pictures", "clips", "scenes"), similarities=("plain", "mug_simple"), batch=4, lr=1e-3, mask=0.5
     )
-    branch = BranchTask(
-        encoder, WordStates(encoder, tokenize), media, media, num_frames=FRAMES, settings=settings
-    )
+    branch = BranchTask(encoder, WordStates(encoder, tokenize), media, media, num_frames=FRAMES, settings=settings)
     encoder.double()
     found = {}
     with in_double():

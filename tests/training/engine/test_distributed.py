@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.engine import shared_work
-from training.engine.distributed import gather, on_first, share
+from training.engine import distributed
+from training.engine.distributed import ProcessesError, gather, gather_objects, on_first, own_device, share
 from training.engine.files import read_rows
 from training.engine.run import Run
 
@@ -44,8 +45,27 @@ def test_losses_and_gradients_are_those_of_one_process(tmp_path: Path, processes
     assert [row["step"] for row in read_rows(one.ledger_file)] == [4, 6, 9, 10, 11]
 
 
+def test_every_process_has_a_gpu_of_its_own_or_none_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert own_device() == torch.device("cpu")
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_device() == torch.device("cuda", 0), "alone, whatever the environment says"
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert own_device() == torch.device("cuda", 1)
+    assert current == [torch.device("cuda", 0), torch.device("cuda", 1)]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(ProcessesError, match="expected a GPU for each process, got 2 for 3"):
+        own_device()
+
+
 def test_alone_nothing_changes() -> None:
     rows = torch.arange(6.0, requires_grad=True)
     assert gather(rows[share(6)], 6) is not None
     assert torch.equal(gather(rows[share(6)], 6), rows)
     assert on_first(lambda: 3) == 3
+    assert gather_objects("a") == ["a"]

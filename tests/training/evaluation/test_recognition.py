@@ -14,7 +14,7 @@ from benchmarks.clip import write_clip
 from bridge.runtime import Runtime
 from encoder.backbones.wheel_weights import text_tokenizer
 from encoder.model import MugSTAN
-from encoder.presets import ENCODERS
+from encoder.presets import ENCODERS, TOKENIZERS
 from encoder.video import VideoFrames, read_frames
 from tests.training.evaluation.tiny import tiny_encoder
 from training.engine.files import ResumeError
@@ -37,6 +37,7 @@ Examine = Callable[..., tuple[Report, list[dict]]]
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENCODERS, "tiny", tiny_encoder)
+    monkeypatch.setitem(TOKENIZERS, "tiny", TOKENIZERS["mini"])
     monkeypatch.setattr(retriever, "find_runtime", Runtime)
     for module in (retriever, recognition):
         monkeypatch.setattr(module, "read_frames", once_read)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.clip import write_clip
 from bridge.runtime import Runtime
 from encoder.checkpoints import save_encoder
-from encoder.presets import ENCODERS
+from encoder.presets import ENCODERS, TOKENIZERS
 from encoder.video import VideoFrames, read_frames
 from tests.training.evaluation.tiny import tiny_encoder
 from training.evaluation import retriever
@@ -23,6 +23,7 @@ NUMBERS = {"msrvtt": 2, "didemo": 2, "lsmdc": 2}
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENCODERS, "tiny", tiny_encoder)
+    monkeypatch.setitem(TOKENIZERS, "tiny", TOKENIZERS["mini"])
     monkeypatch.setattr(retriever, "find_runtime", Runtime)
 
 
