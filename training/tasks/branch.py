@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from encoder.model import MugSTAN, VideoFeatures, tube_mask
-from encoder.stan import STANBranch
+from encoder.stan import CrossFrameModule, STANBranch
 from training.data.camera import MOVES
 from training.data.contrasts import Contrast, Contrasts, Medium, stacked
 from training.engine.distributed import gather, share
@@ -66,7 +66,7 @@ class BranchTask:
         self.train, self.val = Contrasts(train, num_frames), Contrasts(val, num_frames)
         self.train.check(settings.kinds)
         backbone = encoder.backbone
-        self.temperatures = nn.ModuleDict({"across": Temperature(), "group": Temperature()})
+        self.temperatures = nn.ModuleDict({"across": Temperature(), "group": Temperature(50.0)})
         self.heads = nn.ModuleDict(
             {"vision": backbone.vision_head, "text": backbone.text_head, "order": backbone.text_order}
         )
@@ -127,7 +127,8 @@ class BranchTask:
             if batch.across:
                 parts.append(contrastive_loss(self.temperatures["across"](similarity)))
             if batch.group > 1:
-                parts.append(contrast_within(self.temperatures["group"](similarity), batch.group))
+                for some in (similarity, interactions(similarity, batch.group)):
+                    parts.append(contrast_within(self.temperatures["group"](some), batch.group))
         return torch.stack(parts).sum() / len(self.settings.similarities)
 
     def _patches(self, batch: Contrast, mask: float, rng: random.Random) -> Tensor | None:
@@ -166,6 +167,17 @@ def contrast_within(similarity: Tensor, group: int) -> Tensor:
     return (F.cross_entropy(blocks, target) + F.cross_entropy(blocks.transpose(1, 2), target)) / 2
 
 
+def interactions(similarity: Tensor, group: int) -> Tensor:
+    """The same matrix with the blocks of each group freed from the mean of every row and column.
+
+    As long as clips do not show what the captions of a group differ in, the surest way to a lower loss is to forget the
+    difference between the captions. Here a caption that is nearer to all clips of its group gains nothing by it.
+    """
+    blocks = diagonal_blocks(similarity, group)
+    centred = blocks - blocks.mean(1, keepdim=True) - blocks.mean(2, keepdim=True) + blocks.mean((1, 2), keepdim=True)
+    return torch.block_diag(*centred)
+
+
 def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
     """(n*g, n*g) -> (n, g, g): the blocks on the diagonal."""
     blocks = rearrange(matrix, "(n g) (m h) -> n m g h", g=size, h=size)
@@ -173,16 +185,45 @@ def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
 
 
 def wake(branch: STANBranch, generator: torch.Generator) -> None:
-    """Give a fresh branch times to tell apart and a voice, from which it learns.
+    """Give a fresh branch times to tell apart, eyes for what changes in time, and a voice; from there it learns.
 
-    Time embeddings of zero under a cross-frame module of zero are a saddle: no gradient tells frames apart. They become
-    sinusoids of unit mean square, of wavelengths from 4 to 256 frames, on channels in random order; the branch's result
-    joins the tower's with a weight of 0.3.
+    A fresh one hardly tells a clip from its reverse: time embeddings and the last projections of the cross-frame modules
+    are zero. Here the times become sinusoids of unit mean square, of wavelengths from 4 to 256 frames, on channels in
+    random order; what the cross-frame modules add is the difference between the latest and the earliest frames of a
+    patch; and the branch's result joins the tower's with a weight of 0.3.
     """
     frames, width = branch.time_embedding.shape
     wavelengths = torch.logspace(math.log10(4), math.log10(256), width // 2)
     angles = 2 * math.pi * torch.arange(frames)[:, None] / wavelengths
     waves = math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)  # (T, D)
+    times = waves[:, torch.randperm(width, generator=generator)]
     with torch.no_grad():
-        branch.time_embedding.copy_(waves[:, torch.randperm(width, generator=generator)])
+        branch.time_embedding.copy_(times)
         branch.output_fusion.scale.fill_(0.3)
+        for module in branch.cross_frame:
+            _look_at_both_ends(module, rising(times), generator)
+
+
+def rising(times: Tensor) -> Tensor:
+    """A direction (D,) in which the first sixteen times (T, D) rise by about one a frame: ridge regression."""
+    first = times[:16] - times[:16].mean(0)
+    frame = torch.arange(len(first), dtype=first.dtype)
+    direction = first.T @ torch.linalg.solve(first @ first.T + 5.0 * torch.eye(len(first)), frame - frame.mean())
+    return direction / (first @ direction).diff().mean()
+
+
+def _look_at_both_ends(module: CrossFrameModule, rise: Tensor, generator: torch.Generator) -> None:
+    """Half of the heads look at the latest frames, half at the earliest; what they see is subtracted."""
+    attention, width = module.self_attn, len(rise)
+    half = width // 2
+    seen = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q[:half]
+    for projection in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
+        projection.weight.zero_()
+        projection.bias.zero_()
+    first_channels = torch.arange(attention.heads) * (width // attention.heads)
+    sign = torch.where(torch.arange(attention.heads) < attention.heads // 2, 1.0, -1.0)
+    attention.q_proj.bias[first_channels] = 3.0 * math.sqrt(width / attention.heads) * sign  # logits rise by 3 a frame
+    attention.k_proj.weight[first_channels] = rise
+    attention.v_proj.weight.copy_(torch.cat([seen, seen]))
+    attention.out_proj.weight.copy_(torch.cat([seen, -seen]).T)
+    nn.init.eye_(module.temporal_fc.weight)

@@ -1,6 +1,5 @@
 """The branch's training on whatever media there are, with frozen towers that stay as they are."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from encoder.model import MugSTAN, VideoFeatures
+from encoder.presets import create_encoder
 from tests.bridge.conftest import tiny_encoder
 from training.align import AlignRecipe, precomputed
 from training.data.camera import FILMED
@@ -18,7 +18,15 @@ from training.data.features import FeatureCache
 from training.data.jsonl import DataError
 from training.engine.loop import LoopConfig, fit
 from training.engine.run import Run
-from training.tasks.branch import BranchSettings, BranchTask, contrast_within, diagonal_blocks, wake
+from training.tasks.branch import (
+    BranchSettings,
+    BranchTask,
+    contrast_within,
+    diagonal_blocks,
+    interactions,
+    rising,
+    wake,
+)
 from training.tasks.contrastive import contrastive_loss
 from training.tasks.heads import WordStates
 
@@ -165,7 +173,18 @@ def test_a_group_is_contrasted_within_itself_alone() -> None:
     torch.testing.assert_close(contrast_within(changed, 2), expected)
 
 
-def test_a_fresh_branch_is_woken() -> None:
+def test_a_caption_that_is_nearer_to_all_clips_of_its_group_gains_nothing() -> None:
+    similarity = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    favour = torch.randn(8, generator=torch.Generator().manual_seed(1))
+    plain, freed = (contrast_within(some, 4) for some in (similarity, interactions(similarity, 4)))
+    torch.testing.assert_close(contrast_within(interactions(similarity + favour[:, None], 4), 4), freed)
+    torch.testing.assert_close(contrast_within(interactions(similarity + favour, 4), 4), freed)
+    assert not torch.isclose(contrast_within(similarity + favour[:, None], 4), plain)
+    right = torch.eye(8) + favour[:, None]
+    assert contrast_within(10 * interactions(right, 4), 4) < 0.01
+
+
+def test_a_woken_branch_tells_times_apart() -> None:
     branch = tiny_encoder().branch
     wake(branch, torch.Generator().manual_seed(1))
     times = branch.time_embedding
@@ -175,7 +194,35 @@ def test_a_fresh_branch_is_woken() -> None:
     other = tiny_encoder().branch
     wake(other, torch.Generator().manual_seed(2))
     assert not torch.equal(times, other.time_embedding)
-    assert math.isclose(times.norm().item(), other.time_embedding.norm().item(), rel_tol=1e-6)
+    mini = create_encoder("mini").branch
+    wake(mini, torch.Generator().manual_seed(0))
+    rise = mini.time_embedding.detach() @ rising(mini.time_embedding.detach())
+    assert (rise[:16].diff() > 0.5).all()
+
+
+@torch.no_grad()
+def test_a_woken_branch_sees_what_changes_in_time() -> None:
+    """To all stills it adds about the same; to a clip what tells it from its reverse, far more than a fresh one does."""
+    mini = create_encoder("mini")
+    clip = torch.randn(4, 1, 8, 65, 384, generator=torch.Generator().manual_seed(0))
+    fresh = reversal(mini, clip)
+    wake(mini.branch, torch.Generator().manual_seed(0))
+    module = mini.branch.cross_frame[0]
+    tokens = torch.randn(1, 1 + 2 * 8, 384, generator=torch.Generator().manual_seed(1))
+    timed = tokens.clone()
+    timed[:, 1:] += mini.branch.time_embedding[:8].repeat(2, 1)
+    still = tokens[:, 1::8].repeat_interleave(8, dim=1) + mini.branch.time_embedding[:8].repeat(2, 1)
+    one, other = (module(timed, 8) - timed)[0, 1:].split(8)
+    still_one, still_other = (module(torch.cat([tokens[:, :1], still], dim=1), 8)[:, 1:] - still)[0].split(8)
+    assert (one - other).norm() > 3 * (still_one - still_other).norm()
+    assert reversal(mini, clip) > 5 * fresh
+
+
+def reversal(encoder: MugSTAN, clip: torch.Tensor) -> float:
+    """How far a clip's feature lies from that of its reverse, relative to its length, with the branch's full weight."""
+    encoder.branch.output_fusion.scale.fill_(0.3)
+    forth, back = (encoder.encode_states(states).video for states in (clip, clip.flip(2)))
+    return ((forth - back).norm() / forth.norm()).item()
 
 
 @pytest.mark.parametrize(
