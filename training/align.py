@@ -52,8 +52,8 @@ class AlignRecipe(Recipe):
     branch_heads_lr: float = 3e-4
     branch_mask: float = 0.84
     """Share of the patches that the branch does not see in training, 0.7 in BT-Adapter; a step costs less in proportion."""
-    branch_camera_mask: float = 0.0
-    """The same where the camera moves: few patches do not show that."""
+    camera_rows: int = 2
+    """Neighbouring rows of patches that the branch sees of camera moves, 0 for all: scattered patches do not show them."""
     use_branch: bool = True
     """False trains the heads alone on the same batches, for comparison: the mean of frames."""
     kinds: tuple[str, ...] = BranchSettings.kinds
@@ -75,9 +75,10 @@ class AlignRecipe(Recipe):
             f"{key} of {n} or more, got {getattr(self, key)}" for key, n in least.items() if getattr(self, key) < n
         ]:
             raise ValueError(f"expected {'; '.join(small)}.")
-        for key in ("branch_mask", "branch_camera_mask"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"expected a {key} of at least 0 and below 1, got {getattr(self, key)}.")
+        if not 0 <= self.branch_mask < 1:
+            raise ValueError(f"expected a branch_mask of at least 0 and below 1, got {self.branch_mask}.")
+        if self.camera_rows < 0:
+            raise ValueError(f"expected camera_rows of 0 or more, got {self.camera_rows}.")
         for key, known in (("kinds", KINDS), ("similarities", MODES)):
             chosen = getattr(self, key)
             if not chosen or set(chosen) - set(known):
@@ -100,7 +101,7 @@ class AlignRecipe(Recipe):
         return BranchSettings(
             kinds=self.kinds, similarities=self.similarities, use_branch=self.use_branch, batch=self.branch_batch,
             lr=self.branch_lr, heads_lr=self.branch_heads_lr, mask=self.branch_mask,
-            camera_mask=self.branch_camera_mask, seed=self.seed,
+            camera_rows=self.camera_rows, seed=self.seed,
         )  # fmt: skip
 
 

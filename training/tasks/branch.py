@@ -44,8 +44,8 @@ class BranchSettings:
     heads_lr: float = 3e-4
     mask: float = 0.84
     """Share of the patches that the branch does not see in training, other ones in every batch (see tube_mask)."""
-    camera_mask: float = 0.0
-    """The same for batches of camera moves, which few patches do not show."""
+    camera_rows: int = 2
+    """Neighbouring rows of patches that the branch sees of camera moves, 0 for all: scattered patches do not show them."""
     seed: int = 0
 
 
@@ -93,7 +93,7 @@ class BranchTask:
         rng = random.Random(f"{s.seed}-branch-{step}")
         kind = s.kinds[step % len(s.kinds)]
         batch = self.train.kinds[kind](rng, s.batch * PICTURES_A_CLIP if kind == "pictures" else s.batch)
-        patches = self._patches(batch, s.camera_mask if kind == "camera" else s.mask, rng)
+        patches = self._patches(batch.states.shape[3] - 1, kind, torch.Generator().manual_seed(rng.getrandbits(62)))
         count = batch.states.shape[1]
         with torch.autocast("cpu", torch.bfloat16):
             states = batch.states[:, share(count)].float()
@@ -131,9 +131,10 @@ class BranchTask:
                     parts.append(contrast_within(self.temperatures["group"](some), batch.group))
         return torch.stack(parts).sum() / len(self.settings.similarities)
 
-    def _patches(self, batch: Contrast, mask: float, rng: random.Random) -> Tensor | None:
-        generator = torch.Generator().manual_seed(rng.getrandbits(62))
-        return tube_mask(batch.states.shape[3] - 1, mask, generator) if mask else None
+    def _patches(self, num_patches: int, kind: str, generator: torch.Generator) -> Tensor | None:
+        if kind == "camera":
+            return row_band(num_patches, self.settings.camera_rows, generator) if self.settings.camera_rows else None
+        return tube_mask(num_patches, self.settings.mask, generator) if self.settings.mask else None
 
     def _encode(self, states: Tensor) -> VideoFeatures:
         parts = [
@@ -158,6 +159,18 @@ class BranchTask:
         """The frozen towers stay in evaluation mode: their own dropout would blur what is learned from."""
         self.encoder.eval()
         self.encoder.branch.train()
+
+
+def row_band(num_patches: int, rows: int, generator: torch.Generator) -> Tensor:
+    """(K,) indices of the patches of so many neighbouring rows of a square grid, which ones is drawn.
+
+    Raises ValueError for more rows than there are.
+    """
+    side = math.isqrt(num_patches)
+    if rows > side:
+        raise ValueError(f"expected camera_rows of at most the {side} rows of the grid, got {rows}.")
+    first = int(torch.randint(side - rows + 1, (), generator=generator))
+    return torch.arange(first * side, (first + rows) * side)
 
 
 def contrast_within(similarity: Tensor, group: int) -> Tensor:

@@ -95,9 +95,15 @@ def test_every_batch_has_patches_of_its_own_masked(
     assert {len(patches) for patches in seen} == {2}, "of four"
     assert len(set(seen)) > 2
     assert seen[-1] == seen[0], "the same batch, the same patches"
-    task = branch_task(encoder, words, media(tmp_path, pictures=3), [], mask=0.5, kinds=("scenes", "camera"))
-    task.loss(1)
-    assert seen[-1] is None, "camera moves show on many patches"
+    task = branch_task(
+        encoder, words, media(tmp_path, pictures=3), [], mask=0.5, kinds=("scenes", "camera"), camera_rows=1
+    )
+    for step in range(1, 24, 2):
+        task.loss(step)
+    assert set(seen[-12:]) == {(0, 1), (2, 3)}, "of camera moves, rows of the grid"
+    task = branch_task(encoder, words, media(tmp_path, pictures=3), [], kinds=("camera",), camera_rows=0)
+    task.loss(0)
+    assert seen[-1] is None
 
 
 def test_frozen_towers_stay_in_evaluation_mode(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
@@ -232,7 +238,7 @@ def reversal(encoder: MugSTAN, clip: torch.Tensor) -> float:
         ({"branch_batch": 1}, "branch_batch of 2 or more, got 1"),
         ({"head_batch": 1, "branch_batch": 0}, "head_batch of 2 or more, got 1; branch_batch of 2 or more, got 0"),
         ({"branch_mask": 1.0}, "branch_mask of at least 0 and below 1, got 1.0"),
-        ({"branch_camera_mask": -0.1}, "branch_camera_mask of at least 0 and below 1, got -0.1"),
+        ({"camera_rows": -1}, "camera_rows of 0 or more, got -1"),
         ({"kinds": ("scene", "clips")}, r"expected kinds of pictures, .*, got \['scene'\]"),
         ({"kinds": ()}, "expected kinds of pictures, .*, got none"),
         ({"similarities": ("cosine",)}, r"expected similarities of mug, mug_simple, plain, got \['cosine'\]"),
