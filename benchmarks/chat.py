@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.machine import Machine
     from benchmarks.questions import Saving
+    from benchmarks.training import StepRate
     from bridge import VideoChat, VideoLanguageModel
 
 FIRST_QUESTION = "What is happening in the video?"
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     from benchmarks.clip import write_clip
     from benchmarks.machine import PeakMemory, load_average, look_at_machine
     from benchmarks.questions import measure_saving
+    from benchmarks.training import kept_by_frames, measure_rates, memory_over_steps
     from bridge import VideoChat, load_chat_model
     from bridge.presets import model_folder
 
@@ -77,7 +79,10 @@ def main(argv: list[str] | None = None) -> int:
         note("ten questions, one by one and together")
         saving = measure_saving(model, model_folder(args.model), clip)
     machine = look_at_machine({parameter.dtype for parameter in model.parameters()}, load=load)
-    table = render(model, rounds, machine, saving, memory=memory.gigabytes, loading=loading)
+    note("training steps of the branch")
+    table = render(model, rounds, machine, saving, memory=memory.gigabytes, loading=loading) + render_training(
+        measure_rates(), kept_by_frames(), memory_over_steps()
+    )
     sys.stdout.write(table)
     if "output" in args:
         args.output.write_text(f"{HEADER}\n{table}", encoding="utf-8")
@@ -147,6 +152,20 @@ def render(
     ]
     title = f"{model.name}, {date.today().isoformat()}, median of {len(rounds)}"
     return f"{markdown(title, ours)}\n{markdown('the machine, best of 5', theirs)}"
+
+
+def render_training(rates: list["StepRate"], kept: dict[int, float], memory: tuple[float, float]) -> str:
+    """The table of the training step, in Markdown."""
+    start, slope = memory
+    rows = [
+        (f"step in {r.dtype}", f"{r.clips:.1f} clips/s, {r.gflops:.0f} of {r.gemm:.0f} GFLOP/s: {r.share:.0%}")
+        for r in rates
+    ]
+    rows += [
+        ("kept for the backward, a clip", ", ".join(f"{frames} frames {mb:.0f} MB" for frames, mb in kept.items())),
+        ("memory over 1,000 steps", f"{start:.0f} MB, and {1000 * slope:+.1f} MB in 1,000 further steps"),
+    ]
+    return "\n" + markdown("training mini's branch on tower states", rows)
 
 
 def median(rounds: list[Round], name: str) -> float:

@@ -12,6 +12,7 @@ from benchmarks.chat import Round, markdown, median
 from benchmarks.clip import write_clip
 from benchmarks.machine import PeakMemory, best_time, gemm_rate, memory_bandwidth
 from benchmarks.questions import measure_saving
+from benchmarks.training import Step, fresh_trainee, kept_by_frames, memory_over_steps
 from bridge import load_chat_model
 from bridge.presets import model_folder
 from encoder.video import probe
@@ -60,3 +61,27 @@ def test_questions_about_one_video_are_cheaper_together(tmp_path: Path) -> None:
         (measure_saving(model, model_folder("mini"), tmp_path / "clip.mp4") for _ in range(2)), key=lambda s: s.factor
     )
     assert saving.factor > 4, saving
+
+
+def test_what_a_training_step_keeps_grows_linearly_with_frames() -> None:
+    kept = kept_by_frames((4, 8, 16))
+    assert (kept[16] - kept[8]) / (kept[8] - kept[4]) == pytest.approx(2.0, rel=0.02)
+    assert kept[8] / kept[4] == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_measured_step_trains_the_branch_and_nothing_else() -> None:
+    encoder = fresh_trainee()
+    before = {name: p.clone() for name, p in encoder.named_parameters()}
+    step = Step(encoder, torch.bfloat16, clips=2, frames=2, mask=0.5)
+    for _ in range(2):  # the scale starts at zero, and the rest learns through it
+        step()
+    changed = {name for name, p in encoder.named_parameters() if not torch.equal(p, before[name])}
+    assert {name.split(".")[0] for name in changed} == {"branch"}
+    assert "branch.intra_frame.3.mlp.fc1.weight" in changed
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_steps() -> None:
+    """Less than 100 MB in 1,000 steps of one shape."""
+    _, slope = memory_over_steps(600)
+    assert slope < 0.1
