@@ -3,6 +3,7 @@
 Axes as in encoder.model.
 """
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from training.data.camera import BACKWARDS, MOVES, moved
 from training.data.features import FeatureCache
 from training.data.jsonl import DataError
 from training.data.scenes import both_orders, joined
+
+log = logging.getLogger(__name__)
 
 KINDS = ("pictures", "clips", "scenes", "camera", "partial")
 MIN_FRAMES = 4
@@ -78,14 +81,19 @@ class Contrasts:
             draw.__name__: draw for draw, there in enough.items() if there
         }
 
-    def check(self, kinds: Sequence[str]) -> None:
-        """Raise DataError where there are no media for one of these kinds."""
-        if short := [kind for kind in kinds if kind not in self.kinds]:
-            raise DataError(
-                f"expected media for {', '.join(short)}: two pictures or clips with captions in the train split, or one "
-                f"filmed picture for camera; got {len(self.stills)} pictures, {len(self.filmed)} of them filmed, and "
-                f"{len(self.videos)} clips."
+    def possible(self, kinds: Sequence[str]) -> tuple[str, ...]:
+        """Those of `kinds` that there are media for; a warning names the others. Raises DataError where none is left."""
+        found = tuple(kind for kind in kinds if kind in self.kinds)
+        if missing := sorted(set(kinds) - set(found)):
+            message = (
+                f"no batches of {', '.join(missing)}: they take two pictures or two clips with captions in the train split, "
+                f"camera a filmed picture; there are {len(self.stills)} pictures, {len(self.filmed)} of them filmed, and "
+                f"{len(self.videos)} clips"
             )
+            if not found:
+                raise DataError(f"{message}. Nothing is left to learn from.")
+            log.warning("%s", message)
+        return found
 
     def pictures(self, rng: random.Random, size: int) -> Contrast:
         """`size` different pictures, T = 1."""

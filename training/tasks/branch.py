@@ -50,7 +50,10 @@ class BranchSettings:
 
 
 class BranchTask:
-    """Contrastive loss through branch and heads, within groups of variations and across the batch."""
+    """Contrastive loss through branch and heads, within groups of variations and across the batch.
+
+    Raises DataError where there are no media for any of the kinds.
+    """
 
     def __init__(
         self,
@@ -64,7 +67,7 @@ class BranchTask:
     ) -> None:
         self.encoder, self.words, self.settings = encoder, words, settings
         self.train, self.val = Contrasts(train, num_frames), Contrasts(val, num_frames)
-        self.train.check(settings.kinds)
+        self.kinds = self.train.possible(settings.kinds)
         backbone = encoder.backbone
         self.temperatures = nn.ModuleDict({"across": Temperature(), "group": Temperature(50.0)})
         self.heads = nn.ModuleDict(
@@ -91,7 +94,7 @@ class BranchTask:
     def loss(self, step: int) -> StepOutput:
         s = self.settings
         rng = random.Random(f"{s.seed}-branch-{step}")
-        kind = s.kinds[step % len(s.kinds)]
+        kind = self.kinds[step % len(self.kinds)]
         batch = self.train.kinds[kind](rng, s.batch * PICTURES_A_CLIP if kind == "pictures" else s.batch)
         patches = self._patches(batch.states.shape[3] - 1, kind, torch.Generator().manual_seed(rng.getrandbits(62)))
         count = batch.states.shape[1]
@@ -114,7 +117,7 @@ class BranchTask:
                 similarity = self._similarity([m.captions[0] for m in media], self._encode(stacked(media, frames)))
                 values |= {f"{name}_R@1_{mode}": recall_at_1(s) for mode, s in similarity.items()}
         for kind, size in (("scenes", 2), ("camera", len(MOVES))):
-            if kind in self.val.kinds and kind in self.settings.kinds:
+            if kind in self.val.kinds and kind in self.kinds:
                 values[kind] = self._told(kind, size)
         self._train_branch_only()
         return values

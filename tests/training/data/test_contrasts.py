@@ -58,15 +58,16 @@ def values(batch: Contrast) -> list[list[int]]:
 def test_kinds_are_those_that_can_be_told_apart(tmp_path: Path, there: dict[str, int], kinds: set[str]) -> None:
     contrasts = Contrasts(media(tmp_path, **there), FRAMES)
     assert set(contrasts.kinds) == kinds
-    contrasts.check(sorted(kinds))
+    everything = ("pictures", "clips", "scenes", "partial", "camera")
     for draw in contrasts.kinds.values():
         batch = draw(random.Random(0), 8)
         assert batch.states.shape[1] == len(batch.captions)
         assert len(batch.captions) % batch.group == 0
-    missing = {"pictures", "clips", "scenes", "partial", "camera"} - kinds
-    for kind in missing:
-        with pytest.raises(DataError, match=f"expected media for {kind}: .* got"):
-            contrasts.check([kind])
+    if kinds:
+        assert set(contrasts.possible(everything)) == kinds
+    else:
+        with pytest.raises(DataError, match="no batches of camera, clips, .* Nothing is left"):
+            contrasts.possible(everything)
 
 
 @pytest.mark.parametrize("kind", ["pictures", "clips", "scenes", "camera", "partial"])

@@ -114,3 +114,11 @@ def test_another_encoding_is_named_with_its_line(folder: Path) -> None:
     (folder / "data.jsonl").write_bytes(b'{"image": "a.png", "caption": "A dog."}\n{"caption": "caf\xe9"}\n')
     with pytest.raises(DataError, match=r"data.jsonl:2: expected UTF-8, got the byte 0xe9"):
         read_samples(folder / "data.jsonl")
+
+
+def test_a_detail_is_a_sentence_or_nothing(folder: Path) -> None:
+    assert read_row(folder, caption="A dog.").detail == ""
+    assert read_row(folder, caption="A dog.", detail=" ").detail == ""
+    assert read_row(folder, caption="A dog.", detail="the camera pans left").detail == "The camera pans left."
+    with pytest.raises(DataError, match=r"data.jsonl:1: expected a text in 'detail', got '\['it turns'\]'"):
+        read_row(folder, caption="A dog.", detail=["it turns"])

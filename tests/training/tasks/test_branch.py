@@ -138,9 +138,16 @@ def test_all_kinds_are_trained_on_in_their_turn(
     assert all(0 <= value <= 1 for value in found.values())
 
 
-def test_kinds_without_media_are_refused_at_once(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
-    with pytest.raises(DataError, match=r"expected media for scenes: .* got 1 pictures, 1 of them filmed, and 2 clips"):
-        branch_task(encoder, words, media(tmp_path, pictures=1, clips=2), [], kinds=("clips", "scenes"))
+def test_kinds_without_media_are_left_out_with_a_warning(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = media(tmp_path, pictures=1, clips=2)
+    task = branch_task(encoder, words, few, [], kinds=("scenes", "clips"))
+    assert [list(task.loss(step).metrics) for step in (0, 1)] == [["loss_clips"]] * 2
+    assert "no batches of scenes: " in caplog.text
+    assert "1 pictures, 1 of them filmed, and 2 clips" in caplog.text
+    with pytest.raises(DataError, match="no batches of pictures, scenes: .* Nothing is left to learn from"):
+        branch_task(encoder, words, few, [], kinds=("scenes", "pictures"))
 
 
 def test_gradients_reach_the_branch_the_heads_and_the_word_order(
