@@ -122,7 +122,7 @@ def _captions(where: str, row: dict, key: str) -> list[str]:
 def _detail(where: str, row: dict) -> str:
     detail = row.get("detail", "")
     if not isinstance(detail, str):
-        raise DataError(f"{where}: expected a text in 'detail', got {str(detail)[:80]!r}.")
+        raise DataError(f"{where}: expected a text in 'detail', got {detail!r:.80}.")
     return clean(detail) if detail.strip(" .\t\r\n") else ""
 
 
