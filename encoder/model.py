@@ -51,16 +51,24 @@ class MugSTAN(nn.Module):
     def encode_states(self, states: Tensor, *, branch: bool = True, patches: Tensor | None = None) -> VideoFeatures:
         """Tower states (d, B, T, 1 + L, D) -> VideoFeatures; without the branch, every frame stands alone.
 
-        `patches` (K,) are the indices of those that are looked at, the same in every frame, None for all: masked
-        training (see tube_mask). The tower has seen all patches in any case.
+        `patches` (K,) are the indices of those that the branch sees, the same in every frame, None for all: masked
+        training (see tube_mask). The tower has seen all patches in any case; to those that the branch does not see the
+        mean of what it adds to the others is added.
         """
-        class_embedding, positions = self.backbone.branch_positions()
-        if patches is not None:
-            tokens = torch.cat([patches.new_zeros(1), 1 + patches])
-            states, positions = states[..., tokens, :], positions[tokens]
-        fused = self.branch(states, class_embedding, positions) if branch else states[-1]
+        fused = self._fused(states, patches) if branch else states[-1]
         tokens, frames = self.backbone.finish(fused)
         return VideoFeatures(tokens=tokens, frames=frames, video=frames.mean(1))
+
+    def _fused(self, states: Tensor, patches: Tensor | None) -> Tensor:
+        """Tower states (d, B, T, 1 + L, D) -> fused (B, T, 1 + L, D)."""
+        class_embedding, positions = self.backbone.branch_positions()
+        if patches is None:
+            return self.branch(states, class_embedding, positions)
+        seen = torch.cat([patches.new_zeros(1), 1 + patches])
+        fused = self.branch(states[..., seen, :], class_embedding, positions[seen])
+        added = fused - states[-1][..., seen, :]
+        whole = states[-1] + added[..., 1:, :].mean(-2, keepdim=True)
+        return whole.index_copy(-2, seen, fused.to(whole.dtype))
 
     def encode_video(self, video: Tensor, *, branch: bool = True) -> VideoFeatures:
         """Normalised frames (B, T, 3, H, W) -> VideoFeatures."""

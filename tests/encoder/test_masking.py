@@ -42,8 +42,19 @@ def test_a_kept_patch_keeps_its_place(encoder: MugSTAN, states: Tensor) -> None:
     same = encoder.encode_states(states, patches=torch.arange(16))
     torch.testing.assert_close(same.frames, everything.frames)
     torch.testing.assert_close(same.tokens, everything.tokens)
-    some = encoder.encode_states(states, branch=False, patches=torch.tensor([2, 7]))
-    torch.testing.assert_close(some.tokens, encoder.encode_states(states, branch=False).tokens[:, :, [2, 7]])
+    alone = encoder.encode_states(states, branch=False, patches=torch.tensor([2, 7]))
+    assert torch.equal(alone.tokens, encoder.encode_states(states, branch=False).tokens), "the tower has seen them all"
+
+
+@torch.no_grad()
+def test_patches_that_the_branch_does_not_see_get_the_mean_of_what_it_adds(encoder: MugSTAN, states: Tensor) -> None:
+    kept = torch.tensor([2, 7, 11])
+    tower, masked = (encoder.encode_states(states, branch=b, patches=kept).tokens for b in (False, True))
+    added = masked - tower
+    others = [patch for patch in range(16) if patch not in kept]
+    mean = added[:, :, kept].mean(2, keepdim=True)
+    assert mean.norm() > 0.1
+    torch.testing.assert_close(added[:, :, others], mean.expand(-1, -1, len(others), -1), rtol=1e-4, atol=1e-4)
 
 
 def test_the_share_is_that_of_the_paper() -> None:
