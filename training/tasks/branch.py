@@ -130,8 +130,7 @@ class BranchTask:
             if batch.across:
                 parts.append(contrastive_loss(self.temperatures["across"](similarity)))
             if batch.group > 1:
-                for some in (similarity, interactions(similarity, batch.group)):
-                    parts.append(contrast_within(self.temperatures["group"](some), batch.group))
+                parts.append(group_loss(similarity, batch.group, self.temperatures["group"]))
         return torch.stack(parts).sum() / len(self.settings.similarities)
 
     def _patches(self, num_patches: int, kind: str, generator: torch.Generator) -> Tensor | None:
@@ -176,6 +175,17 @@ def row_band(num_patches: int, rows: int, generator: torch.Generator) -> Tensor:
     return torch.arange(first * side, (first + rows) * side)
 
 
+def group_loss(similarity: Tensor, group: int, temperature: Temperature) -> Tensor:
+    """Contrast of the interactions within groups, and of the similarities themselves as far as the first one succeeds.
+
+    As long as clips do not show what the captions of a group differ in, the surest way to a lower contrast of the
+    similarities is to forget that difference: it counts with a weight of 0 at chance and 1 where all are told apart.
+    """
+    told = contrast_within(temperature(interactions(similarity, group)), group)
+    known = (1 - told.detach() / math.log(group)).clamp(min=0)
+    return told + known * contrast_within(temperature(similarity), group)
+
+
 def contrast_within(similarity: Tensor, group: int) -> Tensor:
     """Mean of both directions' cross-entropy within each group of neighbours; (A, B) with A = B, a multiple of `group`."""
     blocks = diagonal_blocks(similarity, group)
@@ -186,8 +196,7 @@ def contrast_within(similarity: Tensor, group: int) -> Tensor:
 def interactions(similarity: Tensor, group: int) -> Tensor:
     """The same matrix with the blocks of each group freed from the mean of every row and column.
 
-    As long as clips do not show what the captions of a group differ in, the surest way to a lower loss is to forget the
-    difference between the captions. Here a caption that is nearer to all clips of its group gains nothing by it.
+    A caption that is nearer to all clips of its group gains nothing by it here.
     """
     blocks = diagonal_blocks(similarity, group)
     centred = blocks - blocks.mean(1, keepdim=True) - blocks.mean(2, keepdim=True) + blocks.mean((1, 2), keepdim=True)

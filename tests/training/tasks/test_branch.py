@@ -23,12 +23,13 @@ from training.tasks.branch import (
     BranchTask,
     contrast_within,
     diagonal_blocks,
+    group_loss,
     interactions,
     rising,
     wake,
 )
 from training.tasks.contrastive import contrastive_loss
-from training.tasks.heads import WordStates
+from training.tasks.heads import Temperature, WordStates
 
 FRAMES = 4
 ALL = ("pictures", "scenes", "camera", "clips", "partial")
@@ -195,6 +196,21 @@ def test_a_caption_that_is_nearer_to_all_clips_of_its_group_gains_nothing() -> N
     assert not torch.isclose(contrast_within(similarity + favour[:, None], 4), plain)
     right = torch.eye(8) + favour[:, None]
     assert contrast_within(10 * interactions(right, 4), 4) < 0.01
+
+
+def test_what_captions_differ_in_is_not_forgotten_while_clips_do_not_show_it() -> None:
+    """At chance the similarities themselves count for nothing; where all is told apart, as much as the interactions."""
+    temperature = Temperature(10.0)
+    blind = torch.tensor([0.9, 0.1, 0.5, 0.4])[:, None].expand(4, 4).clone().requires_grad_()
+    loss = group_loss(blind, 4, temperature)
+    torch.testing.assert_close(loss, torch.tensor(4.0).log())
+    loss.backward()
+    assert blind.grad.sum(1).abs().max() < 1e-6, "no caption as such gains or loses"
+    right = 5 * torch.eye(4) + torch.tensor([0.9, 0.1, 0.5, 0.4])[:, None]
+    told = contrast_within(temperature(interactions(right, 4)), 4)
+    torch.testing.assert_close(
+        group_loss(right, 4, temperature), told + contrast_within(temperature(right), 4), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_a_woken_branch_tells_times_apart() -> None:
