@@ -64,9 +64,8 @@ def test_questions_about_one_video_are_cheaper_together(tmp_path: Path) -> None:
 
 
 def test_what_a_training_step_keeps_grows_linearly_with_frames() -> None:
-    kept = kept_by_frames((4, 8, 16))
-    assert (kept[16] - kept[8]) / (kept[8] - kept[4]) == pytest.approx(2.0, rel=0.02)
-    assert kept[8] / kept[4] == pytest.approx(2.0, rel=0.1)
+    kept = kept_by_frames((4, 8, 16))  # and weights in bf16, whatever the frames
+    assert (kept[16] - kept[8]) / (kept[8] - kept[4]) == pytest.approx(2.0, rel=0.05)
 
 
 def test_a_measured_step_trains_the_branch_and_nothing_else() -> None:
