@@ -46,8 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         ResumeError,
         UsageError,
     ) as error:
-        if first:
-            print(f"error: {error}", file=sys.stderr)
+        # Every process says it: when one ends, torchrun stops the others, perhaps before the first one has spoken.
+        print(f"error: {error}" if first else f"error in process {os.environ['RANK']}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped. The same command with --resume goes on from the last saved state.", file=sys.stderr)

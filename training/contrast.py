@@ -11,6 +11,7 @@ from encoder.presets import create_tokenizer
 from training.data.reader_threads import ReaderThreads
 from training.data.train_sets import CAPTIONED, check_split
 from training.engine.distributed import on_first
+from training.recipe import RecipeError
 from training.tasks.video_text import VideoTextTask
 from training.video_plan import VideoPlan
 from training.video_recipe import VideoRecipe, load_video_recipe
@@ -31,6 +32,10 @@ class ContrastRecipe(VideoRecipe):
         check_split(self.dataset, self.split, CAPTIONED)
         if self.similarity not in MODES:
             raise ValueError(f"unknown similarity '{self.similarity}'. Known: {', '.join(MODES)}.")
+        if self.caption_words < 3:
+            raise ValueError(
+                f"expected caption_words of 3 or more, for a start, a word and an end, got {self.caption_words}."
+            )
         if self.videos_at_once < 2:
             raise ValueError(f"expected two videos or more in a batch to tell apart, got {self.videos_at_once}.")
 
@@ -54,18 +59,25 @@ def plan_contrast(
     Raises what run_contrast raises for its recipe, data and start.
     """
     setup = _set_up(command, recipe_name, data, tower=tower, init=init)
-    words = torch.ones(2, setup.recipe.caption_words, dtype=torch.long)
 
-    def see_two() -> tuple[object, ...]:
-        return setup.trainee.watch(setup.blank(2)), setup.trainee.read(words, words)
+    def see(count: int) -> tuple[object, ...]:
+        words = torch.ones(count, setup.recipe.caption_words, dtype=torch.long)
+        return setup.trainee.watch(setup.blank(count)), setup.trainee.read(words, words)
 
-    return VideoPlan(setup, _task(setup, ReaderThreads(0), output), see_two)
+    return VideoPlan(setup, _task(setup, ReaderThreads(0), output), see)
 
 
 def _set_up(
     command: str, recipe_name: str, data: Path, *, tower: str | None, init: Path | None
 ) -> Setup[ContrastRecipe]:
-    return set_up(command, load_video_recipe(recipe_name, ContrastRecipe, tower), data, CAPTIONED, init=init)
+    setup = set_up(command, load_video_recipe(recipe_name, ContrastRecipe, tower), data, CAPTIONED, init=init)
+    longest = setup.trainee.encoder.backbone.text.config.max_position_embeddings
+    if setup.recipe.caption_words > longest:
+        raise RecipeError(
+            f"expected caption_words of at most {longest}, which is what the text tower of {setup.recipe.encoder} reads, "
+            f"got {setup.recipe.caption_words}."
+        )
+    return setup
 
 
 def _task(setup: Setup[ContrastRecipe], threads: ReaderThreads, output: Path) -> VideoTextTask:

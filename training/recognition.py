@@ -66,7 +66,9 @@ def plan_recognition(recipe_name: str, data: Path, output: Path, *, tower: str |
     Raises what run_recognition raises for its recipe, data and start.
     """
     setup = _set_up(recipe_name, data, tower=tower, init=init)
-    return VideoPlan(setup, _task(setup, ReaderThreads(0), output), see_two=lambda: setup.trainee.watch(setup.blank(2)))
+    return VideoPlan(
+        setup, _task(setup, ReaderThreads(0), output), see=lambda count: setup.trainee.watch(setup.blank(count))
+    )
 
 
 def head_of(recipe: RecognitionRecipe, encoder: MugSTAN, classes: tuple[str, ...]) -> ClassHead:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 
 from training.dry_run import Stage, activation_bytes
 from training.engine.distributed import world_size
@@ -17,11 +18,11 @@ SHOWN = 20
 class VideoPlan:
     """`missing` names the videos that are not there, where they are so many that the training would not start.
 
-    `see_two` is the forward of two samples, whose activations are counted.
+    `see` is the forward of so many samples, whose activations are counted.
     """
 
-    def __init__(self, setup: Setup[VideoRecipe], task: Task, see_two: Callable[[], object]) -> None:
-        self.setup, self.task, self.see_two = setup, task, see_two
+    def __init__(self, setup: Setup[VideoRecipe], task: Task, see: Callable[[int], object]) -> None:
+        self.setup, self.task, self.see = setup, task, see
         self.looked_for, absent = setup.looked_for()
         self.absent = absent
         self.missing = absent if len(absent) > setup.recipe.max_unreadable * self.looked_for else []
@@ -45,10 +46,14 @@ class VideoPlan:
         )
         yield from (f"    {name}" for name in self.absent[:SHOWN])
 
+    def activations(self) -> int:
+        """Bytes that this process's share of a batch leaves for its backward; weights in bf16 are there once, not by sample."""
+        one, two = (activation_bytes(partial(self.see, count)) for count in (1, 2))
+        return one + (two - one) * (-(-self.setup.recipe.videos_at_once // world_size()) - 1)
+
     def _stage(self) -> Stage:
-        setup, r = self.setup, self.setup.recipe
-        here = -(-r.videos_at_once // world_size())
+        setup = self.setup
         return Stage.of(
-            setup.command, self.task, {"encoder": setup.trainee.encoder}, setup.loop, batch=r.videos_at_once,
-            media=len(setup.examples), kept=0, activations=activation_bytes(self.see_two) * here // 2,
+            setup.command, self.task, {"encoder": setup.trainee.encoder}, setup.loop, batch=setup.recipe.videos_at_once,
+            media=len(setup.examples), kept=0, activations=self.activations(),
         )  # fmt: skip

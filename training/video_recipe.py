@@ -1,12 +1,18 @@
 """What every recipe of a training on videos says. Its file may hold other values for a tower in a table [towers.NAME]."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from encoder.presets import ENCODERS
 from training.engine.loop import LoopConfig
 from training.recipe import RecipeError, check_keys, find_recipe, parse_recipe, read_recipe
+
+KINDS = {
+    str: "a text", int: "a whole number", float: "a finite number", bool: "true or false",
+    tuple[str, ...]: "a list of texts",
+}  # fmt: skip
+"""Types of keys, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,12 @@ class VideoRecipe:
 
     def __post_init__(self) -> None:
         """Raises ValueError for values that make no sense, all of them in one message."""
+        if strange := [
+            f"{f.name} to be {KINDS[f.type]}, got {getattr(self, f.name)!r}"
+            for f in fields(self)
+            if not _is(getattr(self, f.name), f.type)
+        ]:
+            raise ValueError(f"expected {'; '.join(strange)}.")
         wrong = []
         if self.encoder not in ENCODERS:
             wrong.append(f"an encoder of {', '.join(sorted(ENCODERS))}, got '{self.encoder}'")
@@ -69,6 +81,7 @@ class VideoRecipe:
         for key, least in (
             ("num_frames", 1), ("batch_size", 2), ("accumulate", 1), ("val_videos", 0), ("workers", 0), ("save_every", 1),
             ("validate_every", 1), ("log_every", 1), ("warmup_epochs", 0), ("lr", 0), ("branch_lr", 0), ("weight_decay", 0),
+            ("seed", 0),
         ):  # fmt: skip
             if getattr(self, key) < least:
                 wrong.append(f"{key} of {least} or more, got {getattr(self, key)}")
@@ -117,7 +130,8 @@ def load_video_recipe(name_or_file: str, kind: type[AnyVideoRecipe], tower: str 
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from error
     encoder = tower or values.get("encoder")
-    return parse_recipe(path, values | towers.get(encoder, {}) | {"encoder": encoder}, kind)
+    own = next((table for name, table in towers.items() if name == encoder), {})
+    return parse_recipe(path, values | own | {"encoder": encoder}, kind)
 
 
 def _check_towers(towers: Any, kind: type[VideoRecipe]) -> None:  # noqa: ANN401
@@ -131,3 +145,12 @@ def _check_towers(towers: Any, kind: type[VideoRecipe]) -> None:  # noqa: ANN401
             check_keys(values, kind)
         except ValueError as error:
             raise ValueError(f"towers.{name}: {error}") from error
+
+
+def _is(value: Any, kind: Any) -> bool:  # noqa: ANN401
+    """Whether a value of a recipe is of one of KINDS."""
+    if kind == tuple[str, ...]:
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind

@@ -1,6 +1,7 @@
 """What trainings on videos have in common: recipe, data, the encoder that is trained, and the folder that they write."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from training.recipe import RecipeError
 from training.trainee import Trainee
 from training.video_recipe import VideoRecipe
 
+log = logging.getLogger(__name__)
 MOST_LOOKED_FOR = 20_000
 """Videos of which it is seen before a training whether they are there, spread over all: WebVid has millions."""
 R = TypeVar("R", bound=VideoRecipe)
@@ -105,7 +107,7 @@ class Setup(Generic[R]):
                 f"the share max_unreadable = {self.recipe.max_unreadable:g}: {', '.join(missing[:5])} ... Where do they lie?"
             )
         training = describe(self.command, self.recipe, [], self.init)
-        training |= {"data": [str(self.data)], "data_sha256": [digest(self.train_set.clips)]}
+        training |= {"data": [str(self.data)], "data_sha256": [digest(self.train_set.clips, self.train_set.classes)]}
         claim(output, training, resume=resume)
         note_session(output)
 
@@ -127,7 +129,8 @@ def set_up(
     learned, held_out = hold_out(train_set.clips, recipe.val_videos, recipe.seed)
     if len(learned) < 2:
         raise DataError(
-            f"{data}: expected two videos or more to learn from, got {len(learned)}, and {len(held_out)} to measure on."
+            f"{data}: expected two videos or more to learn from, got {len(learned)}, and {len(held_out)} to measure on. "
+            f"The recipe's val_videos = {recipe.val_videos} are held out of all that can be learned from."
         )
     for shared in (recipe.videos_at_once, *([len(held_out)] if held_out else [])):
         share(shared)  # now, not in an hour, it says that there are more processes than that
@@ -146,6 +149,8 @@ def starting_encoder(recipe: VideoRecipe, init: Path | None) -> MugSTAN:
     """The recipe's preset, or the encoder of a folder. Raises CheckpointError where that is none of this preset."""
     torch.manual_seed(recipe.seed)  # a fresh branch starts the same in every run and process
     if init is None:
+        if recipe.encoder == "mini":
+            log.warning("mini's alignment heads start at random. --init checkpoints/mini starts from trained ones.")
         return create_encoder(recipe.encoder)
     if not (init / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"expected the folder of an encoder with {CONFIG_FILE} to start from, got '{init}'.")

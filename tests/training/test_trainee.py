@@ -5,7 +5,9 @@ import torch
 
 from encoder.model import MugSTAN
 from encoder.presets import create_encoder
+from encoder.stan import DropPath
 from tests.bridge.conftest import tiny_encoder
+from training import trainee
 from training.recipe import RecipeError
 from training.trainee import Trainee, groups
 
@@ -53,6 +55,22 @@ def test_nothing_is_trained_that_a_checkpoint_would_lose() -> None:
     with pytest.raises(RecipeError, match="in backbone.vision. Name"):
         Trainee(tiny_encoder(), frozen=["backbone.text"], autocast=None)
     Trainee(tiny_encoder(), frozen=["backbone.text", "backbone.vision"], autocast=None)
+
+
+def test_number_and_process_decide_which_paths_are_dropped(clip: MugSTAN, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in clip.modules():
+        if isinstance(module, DropPath):
+            module.rate = 0.5
+    frames, learner = torch.randn(2, 3, 3, 32, 32), Trainee(clip, frozen=[], autocast=None)
+
+    def seen(batch: int, process: int) -> torch.Tensor:
+        monkeypatch.setattr(trainee, "rank", lambda: process)
+        with torch.no_grad():
+            return learner.learn_from(frames, batch)
+
+    assert torch.equal(seen(0, 0), seen(0, 0))
+    assert not torch.equal(seen(0, 0), seen(1, 0))
+    assert not torch.equal(seen(0, 0), seen(0, 1))
 
 
 def test_bf16_products_give_features_in_fp32_that_are_nearly_the_same(clip: MugSTAN) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,10 +16,12 @@ from encoder.backbones.hub import HUB_IDS
 from encoder.checkpoints import load_encoder, read_encoder_config, save_encoder, trained_state_dict
 from encoder.presets import CLIP_CONFIGS, ENCODERS, clip_encoder, create_encoder
 from tests.training.layouts import COUNT
+from tests.training.refusals import refused
 from tests.training.shared_reader import SharedReader
 from training import contrast, recognition
 from training.__main__ import main
 from training.contrast import ContrastRecipe
+from training.dry_run import activation_bytes
 from training.engine.run import Run
 from training.evaluation import retriever
 from training.evaluation.__main__ import main as evaluate
@@ -205,6 +206,17 @@ def test_no_other_training_goes_on_in_the_folder(
     assert (tmp_path / "run/recipe.json").read_text() == before
 
 
+def test_classes_in_another_order_are_another_training(
+    small: Small, data_set: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The rows of a learned head stand in that order."""
+    data, recipe = data_set("ssv2"), "recognition-ssv2"
+    assert run(recipe, data, tmp_path / "run") == 0
+    labels = json.loads((data / "labels/labels.json").read_text())
+    (data / "labels/labels.json").write_text(json.dumps(dict(zip(labels, reversed(labels.values()), strict=True))))
+    refused(capsys, run(recipe, data, tmp_path / "run", "--resume"), "holds another training: data_sha256 was")
+
+
 def test_a_trained_encoder_is_a_start(
     small: Small, data_set: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -217,6 +229,10 @@ def test_a_trained_encoder_is_a_start(
     assert run("retrieval-lsmdc", data_set("lsmdc"), tmp_path / "run", *arguments) == 0
     before, after = load_file(start / "encoder.safetensors"), weights_of(tmp_path / "run")
     assert all(torch.equal(before[name], after[name]) for name in before)
+    torch.manual_seed(8)
+    save_encoder(start, create_encoder("clip-b16"), preset="clip-b16")
+    code = run("retrieval-lsmdc", tmp_path / "lsmdc", tmp_path / "run", *arguments, "--resume")
+    refused(capsys, code, "holds another training: start_sha256 was")
     code = run("retrieval-lsmdc", tmp_path / "lsmdc", tmp_path / "other", "--init", str(start))
     refused(
         capsys, code, "start holds a clip-b16, the recipe trains a clip-b32: choose another folder, or --tower clip"
@@ -292,61 +308,38 @@ def test_a_dry_run_tells_all_and_leaves_no_trace(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def refused(capsys: pytest.CaptureFixture, code: int, message: str) -> None:
-    """A mistake of the user is one line that says what is wrong, and an exit code."""
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert code == 1
-    assert last.startswith("error: ")
-    assert message in last
+def test_what_a_recipe_says_reaches_whoever_does_it(small: Small, data_set: DataSet, tmp_path: Path) -> None:
+    small(
+        batch_size=6, accumulate=2, epochs=2, warmup_epochs=1.5, seed=3, gradient_checkpointing=True, autocast="", mask=0.4,
+        crop_area=0.3, max_unreadable=0.25, caption_words=9, similarity="mug", temperature=0.2, max_grad_norm=0.7,
+    )  # fmt: skip
+    options = {"tower": None, "init": None}
+    plan = contrast.plan_contrast("retrieval", "retrieval-msrvtt-9k", data_set("msrvtt"), tmp_path / "run", **options)
+    trainee, task, batches, loop = plan.setup.trainee, plan.task, plan.task.batches, plan.setup.loop
+    assert trainee.encoder.branch.recompute
+    assert (trainee.autocast, trainee.mask, trainee.seed) == (None, 0.4, 3)
+    assert (task.max_words, task.similarity, task.temperature) == (9, "mug", 0.2)
+    assert (loop.steps, loop.warmup, loop.accumulate, loop.max_grad_norm, loop.seed) == (3, 2, 2, 0.7, 3), "of 8 texts"
+    assert (batches.draw.count, batches.draw.batch_size, batches.draw.seed, batches.total) == (8, 3, 3, 6)
+    assert (batches.frames.crop_area, task.held_out.frames.crop_area) == (0.3, 1.0)
+    assert batches.unreadable.limit == 0.25
+    assert {group["lr"] for group in task.groups} == {2e-6, 2e-5}
+    small()
+    plan = recognition.plan_recognition("recognition-ssv2", data_set("ssv2"), tmp_path / "run", **options)
+    assert [group["lr"] for group in plan.task.groups] == [5e-6, 5e-6, 5e-5, 5e-5, 1e-3, 1e-3], (
+        "the head's are the last"
+    )
 
 
-TOWER_MINI = ("--tower", "mini")
-MISTAKES = [
-    ("retrieval", "num_frames", "frames", "unknown ['frames']. Known keys: accumulate, autocast, batch_size"),
-    ("retrieval", "[towers.mini]", "[towers.mini]\nfames = 3", "towers.mini: unknown ['fames']. Known keys: accumulate"),
-    ("retrieval", "[towers.mini]", "[towers.maxi]", "unknown table towers.maxi. Known towers: clip-b16, clip-b32"),
-    ("retrieval", "lr", "lr", "expected an encoder of clip-b16, clip-b32, clip-l14, mini, got 'maxi'", "--tower", "maxi"),
-    ("retrieval", "train_9k", "test_1ka", "unknown split 'test_1ka' of msrvtt to train on. Known splits: train_9k, train_7k"),
-    ("retrieval", '"msrvtt"', '"msvd"', "unknown dataset 'msvd'. Known datasets: webvid, msrvtt, didemo, lsmdc, jsonl"),
-    ("retrieval", '"mug_simple"', '"cosine"', "unknown similarity 'cosine'. Known: mug, mug_simple, plain"),
-    ("retrieval", "= 128", "= 129\naccumulate = 2", "a batch_size that accumulate divides, got 129 and 2"),
-    ("retrieval", "= 128", "= 2\naccumulate = 2", "expected two videos or more in a batch to tell apart, got 1"),
-    ("retrieval", "= 128", '= "128"', "r.toml: "),
-    ("retrieval", "= 0.08", "= 0", "a crop_area above 0 and up to 1, got 0"),
-    ("retrieval", "lr", 'autocast = "float16"\nlr', "an autocast of bfloat16 or none at all, got 'float16'"),
-    ("retrieval", "lr", 'frozen = ["backbone.words"]\nlr', "no module 'backbone.words': backbone has vision"),
-    ("retrieval", "frozen", "# frozen", "in backbone.text, backbone.vision. Name these modules in 'frozen'", *TOWER_MINI),
-    ("retrieval", "videos = 2", "videos = 5", "expected two videos or more to learn from, got 1, and 5 to measure on"),
-    ("retrieval", "lr", 'frozen = ["backbone", "branch"]\nlr', "expected something to train, got none beside frozen"),
-    ("recognition", '"names"', '"lineal"', "unknown head 'lineal'. Known heads: names, linear"),
-    ("recognition", '"names"', '"linear"', "expected a head_lr above 0 for the head 'linear'"),
-    ("recognition", "lr", "lr", "no such file", "--data", "nowhere"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("command", "old", "new", "message", "more"), [(*m[:4], m[4:]) for m in MISTAKES])
-def test_a_mistake_is_a_line_and_not_a_traceback(
-    tiny_towers: None,
-    data_set: DataSet,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture,
-    command: str,
-    old: str,
-    new: str,
-    message: str,
-    more: tuple[str, ...],
-) -> None:
-    """And a dry run makes the same of it."""
-    name, data = {"retrieval": ("retrieval-msrvtt-9k", "msrvtt"), "recognition": ("recognition-ucf101", "ucf101")}[
-        command
-    ]
-    text = re.sub(r"val_videos = \d+", "val_videos = 2", (RECIPES / f"{name}.toml").read_text())
-    assert old in text
-    (tmp_path / "r.toml").write_text(text.replace(old, new, 1))
-    arguments = ["--recipe", str(tmp_path / "r.toml"), "--data", str(data_set(data)), "--output", str(tmp_path / "run")]
-    for dry in ([], ["--dry-run"]):
-        refused(capsys, main([command, *arguments, *more, *dry]), message)
-    assert not (tmp_path / "run").exists()
+def test_activations_are_those_of_this_processs_share(small: Small, data_set: DataSet, tmp_path: Path) -> None:
+    """Whatever the forward keeps once, such as weights in bf16, is not counted for each sample."""
+    small(batch_size=50, num_frames=1)
+    options = {"tower": None, "init": None}
+    plan = recognition.plan_recognition("recognition-ucf101", data_set("ucf101"), tmp_path / "run", **options)
+    setup = plan.setup
+    assert setup.trainee.autocast == torch.bfloat16
+    expected = activation_bytes(lambda: setup.trainee.watch(setup.blank(50)))
+    assert plan.activations() == pytest.approx(expected, rel=0.05)
 
 
 def test_missing_videos_stop_it_before_it_starts(

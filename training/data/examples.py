@@ -61,9 +61,9 @@ def hold_out(clips: Sequence[Clip], count: int, seed: int) -> tuple[list[Clip], 
     return learned, [clip for clip in clips if clip.recording in held_out]
 
 
-def digest(clips: Iterable[Clip]) -> str:
-    """The start of a SHA-256 over all that is said of all clips."""
-    found = hashlib.sha256()
+def digest(clips: Iterable[Clip], classes: Sequence[str] = ()) -> str:
+    """The start of a SHA-256 over all that is said of all clips, and over the classes in their order."""
+    found = hashlib.sha256(json.dumps(classes).encode() if classes else b"")
     for clip in clips:
         found.update(json.dumps([clip.video, clip.said, clip.start, clip.end]).encode())
     return found.hexdigest()[:16]

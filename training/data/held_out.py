@@ -12,7 +12,7 @@ from encoder.video import FrameReader, VideoError
 from training.data.clip_frames import ClipFrames
 from training.data.examples import Clip
 from training.data.reader_threads import ReaderThreads
-from training.engine.distributed import gather, share
+from training.engine.distributed import gather, gather_objects, share
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ class HeldOut:
 
     def __init__(self, clips: Sequence[Clip], frames: ClipFrames, threads: ReaderThreads) -> None:
         self.clips, self.frames, self.threads = clips, frames, threads
-        self._unreadable: set[str] = set()
+        self._unreadable: dict[str, str] = {}
+        self._told: set[str] = set()
 
     def watched(self, watch: Callable[[Tensor], Tensor]) -> tuple[list[Clip], Tensor]:
         """The clips that can be read (B), and their features (B, T, E) by `watch`, (n, T, 3, S, S) -> (n, T, E).
@@ -38,8 +39,17 @@ class HeldOut:
             features.append(watch(torch.stack(shown)))
             readable += [frame is not None for frame in frames]
         kept = gather(torch.tensor(readable), len(self.clips))
+        if not kept.all():
+            self._tell()
         clips = [clip for clip, can_be_read in zip(self.clips, kept.tolist(), strict=True) if can_be_read]
         return clips, gather(torch.cat(features), len(self.clips))[kept]
+
+    def _tell(self) -> None:
+        """What no process could read, each once: people see the log of the first process alone."""
+        for name, reason in sorted(item for part in gather_objects(self._unreadable) for item in part.items()):
+            if name not in self._told:
+                self._told.add(name)
+                log.warning("%s is not measured on: %s", name, reason)
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -63,6 +73,5 @@ class HeldOut:
         try:
             return self.frames.for_measuring(reader, clip)
         except VideoError as error:
-            log.warning("%s is not measured on: %s", clip.name, error)
-            self._unreadable.add(clip.name)
+            self._unreadable[clip.name] = str(error)
             return None

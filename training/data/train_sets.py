@@ -24,22 +24,28 @@ Reader = Callable[[Path], TrainSet]
 
 
 def our_captions(path: Path) -> TrainSet:
-    """Rows of our JSONL that are of the train split and have captions."""
-    root, clips = path.parent, []
-    for sample in read_samples(path):
+    """Rows of our JSONL that are of the train split and have captions; rows of one clip join."""
+    root, said = path.parent, dict[tuple[str, float | None, float | None], list[str]]()
+    for sample in read_samples(_file(path)):
         if sample.split == "train" and sample.captions:
             media = sample.media.relative_to(root) if sample.media.is_relative_to(root) else sample.media
-            name = media.as_posix()
-            clips.append(Clip(name, sample.captions, recording=name, start=sample.start, end=sample.end))
+            said.setdefault((media.as_posix(), sample.start, sample.end), []).extend(sample.captions)
+    clips = [Clip(name, tuple(texts), recording=name, start=a, end=b) for (name, a, b), texts in said.items()]
     return TrainSet(root=root, clips=clips)
 
 
 def our_labels(path: Path) -> TrainSet:
     """Rows of our JSONL with labels, all of the train split. Raises DataError for a file of another one."""
-    found = ours.read(path)
+    found = ours.read(_file(path))
     if found.videos[0].split != "train":
         raise DataError(f"{path}: expected rows of the train split, got '{found.videos[0].split}'.")
     return _with_classes(path.parent, found)
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f'{path}: no such file. For dataset = "jsonl" the data are a file of our JSONL.')
+    return path
 
 
 def _captioned(read: Callable[..., Sequence[CaptionedVideo]], split: str) -> Reader:

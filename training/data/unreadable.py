@@ -1,5 +1,6 @@
 """Clips that a training could not read: noted in its ledger, and a reason to stop where they are too many."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,10 +9,12 @@ from training.data.jsonl import DataError
 from training.engine.distributed import on_first, rank
 from training.engine.files import append_row, read_rows, write_rows
 
+log = logging.getLogger(__name__)
+
 ENOUGH = 1000
 """Clips that are seen before a share of them is judged, or all where there are fewer: a few early ones prove nothing."""
 SHOWN = 20
-"""Clips in a message; the ledger has all of them."""
+"""Clips in a message, and in the log; the ledger has all of them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Unreadable:
                 self._reasons[failure.path] = failure.reason
                 if rank() == 0:
                     append_row(self.ledger, asdict(failure))
+                if len(self._reasons) <= SHOWN:
+                    log.warning("%s is replaced by %s: %s", failure.path, failure.replacement, failure.reason)
         judged = max(min(seen, self.total), min(ENOUGH, self.total))
         if len(self._reasons) > self.limit * judged:
             listed = [f"{path} ({reason.rstrip('.')})" for path, reason in self._reasons.items()]

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from encoder.video import VideoFrames, read_frames
-from training.class_head import ClassHead
+from training.class_head import HEAD_FILE, ClassHead
 from training.data.benchmarks.recognition import Recognition
 from training.evaluation.action_prompts import TEMPLATES, prompts, words
 from training.evaluation.answers import Answer, Status
@@ -40,7 +41,14 @@ class ActionWatcher:
     @classmethod
     def load(cls, name: str, *, views: int = 1) -> "ActionWatcher":
         """Load the encoder of a chat model, of a preset or of a folder. Raises EncoderError."""
-        return cls(retriever=load_retriever(name), views=views, head=ClassHead.load(Path(name)))
+        retriever = load_retriever(name)
+        try:
+            head = ClassHead.load(Path(name))
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise EncoderError(
+                f"cannot load {Path(name) / HEAD_FILE}: {error!r}. Train it anew, or delete it."
+            ) from error
+        return cls(retriever=retriever, views=views, head=head)
 
     @property
     def num_frames(self) -> int:

@@ -33,7 +33,7 @@ Value = TypeVar("Value")
 NUM_FRAMES = 8
 """Where only an encoder is given, whose folder does not say: what ours are trained with."""
 MAX_WORDS = 64
-"""Word pieces that are read of a caption, as in training."""
+"""Word pieces that are read of a caption."""
 CAPTIONS_AT_ONCE = 64
 
 
@@ -51,7 +51,7 @@ class Retriever:
     num_frames: int
     retrieval_mode: str
     dtype: torch.dtype = torch.float32
-    """Of the matrix products on frames; captions are read in fp32, as in training."""
+    """Of the matrix products on frames; captions are read in fp32."""
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and numbers of all weights of the encoder."""

@@ -10,8 +10,10 @@ import psutil
 import pytest
 import torch
 
+from encoder.video import VideoError
 from encoder.video.transform import Transform
 from tests.training.shared_reader import SharedReader
+from training.data import held_out
 from training.data.batches import MAX_ATTEMPTS, Batch, Batches
 from training.data.clip_frames import ClipFrames
 from training.data.draw import Draw
@@ -123,6 +125,32 @@ def test_without_crops_training_sees_what_the_evaluation_sees_at_other_times(
     assert not torch.equal(other, frames.for_measuring(shared_reader, clip))
 
 
+def test_nothing_is_seen_of_a_video_outside_its_part(root: Path, shared_reader: SharedReader) -> None:
+    """Of 23 frames the part is one: it stands in every segment."""
+    frames = ClipFrames(root=root, transform=TRANSFORM, num_frames=3)
+    for start in (None, 0.4):
+        clip = Clip("5.mp4", ("a wave",), recording="5.mp4", start=start, end=start)
+        for seen in (
+            frames.for_training(shared_reader, clip, random.Random(0)),
+            frames.for_measuring(shared_reader, clip),
+        ):
+            assert torch.equal(seen[0], seen[1]) == torch.equal(seen[1], seen[2]) == (start is not None)
+
+
+def test_random_parts_are_taken_from_frames_of_256_rows_as_published(root: Path) -> None:
+    asked = []
+
+    class Noting:
+        def read(self, path: Path, num_frames: int, **options: object) -> None:
+            asked.append(options["short_side"])
+            raise VideoError("noted")
+
+    frames = ClipFrames(root=root, transform=TRANSFORM, num_frames=3, crop_area=0.08)
+    with pytest.raises(VideoError, match="noted"):
+        frames.for_training(Noting(), clips_of(root)[0], random.Random(0))
+    assert asked == [256]
+
+
 def break_some(root: Path) -> None:
     (root / "2.mp4").unlink()
     (root / "4.mp4").unlink()
@@ -132,11 +160,12 @@ def break_some(root: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 3])
 def test_what_cannot_be_read_is_replaced_by_the_seed_and_noted(
-    root: Path, shared_reader: SharedReader, expected: list[Batch], workers: int
+    root: Path, shared_reader: SharedReader, expected: list[Batch], workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     break_some(root)
     with reading(root, workers=0) as batches:
         unbroken = [batches.batch(number) for number in range(12)]
+    assert sorted(record.args[0] for record in caplog.records) == ["2.mp4", "4.mp4"]
     ledger = (root / "ledger.jsonl").read_text()
     rows = read_rows(root / "ledger.jsonl")
     assert sorted(row["path"] for row in rows) == ["2.mp4", "4.mp4"]
@@ -196,18 +225,23 @@ def test_a_failure_leaves_no_process_and_no_thread(root: Path, workers: int) -> 
     assert threading.active_count() == threads
 
 
-def test_held_out_clips_that_cannot_be_read_are_left_out(root: Path, shared_reader: SharedReader) -> None:
+def test_held_out_clips_that_cannot_be_read_are_left_out(
+    root: Path, shared_reader: SharedReader, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And named once, those of other processes too."""
     break_some(root)
+    monkeypatch.setattr(held_out, "gather_objects", lambda mine: [mine, {"other.mp4": "It is gone."}])
     clips = clips_of(root)
     frames = ClipFrames(root=root, transform=TRANSFORM, num_frames=2)
     with ReaderThreads(2) as threads:
-        held_out = HeldOut(clips, frames, threads)
+        to_measure = HeldOut(clips, frames, threads)
         for _ in range(2):
-            found, features = held_out.watched(lambda frames: frames.mean((2, 3, 4))[..., None])
+            found, features = to_measure.watched(lambda frames: frames.mean((2, 3, 4))[..., None])
             assert [clip.video for clip in found] == ["0.mp4", "1.mp4", "3.mp4", "5.mp4"]
             assert features.shape == (4, 2, 1)
             expected = frames.for_measuring(shared_reader, found[2]).mean((1, 2, 3))
             torch.testing.assert_close(features[2, :, 0], expected)
+    assert [record.args[0] for record in caplog.records] == ["2.mp4", "4.mp4", "other.mp4"]
 
 
 def test_a_draw_of_millions_is_a_permutation_too() -> None:

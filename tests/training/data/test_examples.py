@@ -42,6 +42,7 @@ def test_a_digest_is_of_all_that_is_said() -> None:
         Clip("x.mp4", ("a",), "film 0"), Clip("0.mp4", ("c",), "film 0"), Clip("0.mp4", ("a",), "film 0", end=3.0),
     ]  # fmt: skip
     assert len({digest(CLIPS), digest(CLIPS[::-1]), *(digest([other, *CLIPS[1:]]) for other in others)}) == 5
+    assert len({digest(CLIPS), digest(CLIPS, ("a", "b")), digest(CLIPS, ("b", "a"))}) == 3
     assert others[2].name == "0.mp4:None-3.0"
 
 
@@ -80,7 +81,9 @@ def test_nothing_is_trained_on_what_results_are_published_on() -> None:
 def test_of_our_own_files_only_the_train_split_is_learned_from(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     rows = [
-        {"video": "a.mp4", "captions": ["A dog.", "It runs."], "start": 1, "end": 2},
+        {"video": "a.mp4", "caption": "A dog.", "start": 1, "end": 2},
+        {"video": "a.mp4", "caption": "It runs.", "start": 1, "end": 2},
+        {"video": "a.mp4", "caption": "It is night."},
         {"video": "a.mp4", "caption": "A cat.", "split": "test"},
         {"video": "a.mp4", "label": "dog"},
     ]
@@ -88,9 +91,15 @@ def test_of_our_own_files_only_the_train_split_is_learned_from(tmp_path: Path) -
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = CAPTIONED["jsonl"]["train"](path)
     assert (found.root, found.classes) == (tmp_path, ())
-    assert found.clips == [Clip("a.mp4", ("A dog.", "It runs."), recording="a.mp4", start=1, end=2)]
+    assert found.clips == [
+        Clip("a.mp4", ("A dog.", "It runs."), recording="a.mp4", start=1, end=2),
+        Clip("a.mp4", ("It is night.",), recording="a.mp4"),
+    ]
     path.write_text(json.dumps({"video": "a.mp4", "label": "dog", "split": "val"}))
     with pytest.raises(DataError, match="expected rows of the train split, got 'val'"):
         LABELLED["jsonl"]["train"](path)
+    for known in (CAPTIONED, LABELLED):
+        with pytest.raises(DataError, match="no such file. For dataset = .jsonl. the data are a file of our JSONL"):
+            known["jsonl"]["train"](tmp_path)
     path.write_text(json.dumps({"video": "a.mp4", "label": "dog"}))
     assert LABELLED["jsonl"]["train"](path).classes == ("dog",)

@@ -319,3 +319,13 @@ def test_templates_are_different_sentences_about_the_name() -> None:
 )  # fmt: skip
 def test_names_of_classes_in_words(name: str, said: str) -> None:
     assert words(name) == said
+
+
+def test_a_damaged_class_head_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.evaluation.recognition.load_retriever", lambda _: None)
+    assert ActionWatcher.load(str(tmp_path)).head is None
+    (tmp_path / "class_head.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(
+        retriever.EncoderError, match=r"cannot load .*class_head\.safetensors: .*Train it anew, or delete it\."
+    ):
+        ActionWatcher.load(str(tmp_path))

@@ -80,6 +80,21 @@ class Toy:
         return list(self.clips), watch(torch.stack([shown(i % 3, noise) for i in range(9)]))
 
 
+def test_the_loss_is_the_mean_cross_entropy_over_the_temperature() -> None:
+    torch.manual_seed(1)
+    trainee, head, toy = (
+        Trainee(shared_video.tiny_clip(), frozen=[], autocast=None),
+        ClassHead(NAMES, torch.randn(3, 24)),
+        Toy(),
+    )
+    out = RecognitionTask(trainee, head, toy, toy, [], temperature=0.2).loss(0)
+    batch = toy.batch(0)
+    scores = head(trainee.learn_from(batch.frames, 0).mean(1))
+    labels = torch.tensor([NAMES.index(name) for name in batch.texts])
+    torch.testing.assert_close(out.loss, torch.nn.functional.cross_entropy(scores / 0.2, labels))
+    assert out.samples == batch.names
+
+
 def test_a_linear_head_learns_what_it_found_alike(tmp_path: Path) -> None:
     """The encoder stands still: all of it is the head's work."""
     trainee = Trainee(shared_video.tiny_clip(), frozen=["backbone", "branch"], autocast=None)

@@ -118,6 +118,24 @@ def task(folder: Path, shared_reader: SharedReader) -> Iterator[Callable[..., Vi
         )
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_loss_is_that_of_all_pairs(task: Callable, mode: str) -> None:
+    """By the encoder's own similarity, over the temperature; what it was computed on is named."""
+    made = task(similarity=mode)
+    with in_double():
+        out, batch, trainee = made.loss(0), made.batches.batch(0), made.trainee
+        frames = trainee.learn_from(batch.frames, 0)
+        tokens = made.tokenize(list(batch.texts), padding=True, truncation=True, max_length=10, return_tensors="pt")
+        text = trainee.read(tokens["input_ids"], tokens["attention_mask"])
+        video = VideoFeatures(tokens=frames[..., :0], frames=frames, video=frames.mean(1))
+        similarity = trainee.encoder.similarity(text, video, mode)
+        equal = no_negatives(tokens["input_ids"], batch.clips)
+        expected = contrastive_loss((similarity / 0.05).masked_fill(equal, -torch.inf))
+    torch.testing.assert_close(out.loss, expected)
+    assert out.samples == batch.names
+    assert len(out.samples) == 5
+
+
 def test_the_loss_leaves_out_what_is_no_negative(task: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among the batches are captions that stand twice, and clips that do."""
     seen = []
