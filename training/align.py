@@ -231,7 +231,9 @@ def _read_media(
     filmed = {}
     for split, samples in found.items():
         chosen = _to_film(samples, split, recipe)
-        with tqdm(total=len(chosen), desc=f"filmed, {split}", unit="picture", dynamic_ncols=True) as bar:
+        with tqdm(
+            total=len(chosen), desc=f"filmed, {split}", unit="picture", dynamic_ncols=True, disable=not chosen
+        ) as bar:
             moves = film_pictures([samples[i] for i in chosen], cache, encoder, bar.update)
         filmed[split] = dict(zip(chosen, moves, strict=True))
     return _media(found, filmed)

@@ -29,6 +29,8 @@ def film_pictures(
 
     How far and how fast a camera moves is drawn, and depends on the picture's content and the move alone.
     """
+    if not pictures:
+        return []
     tower = copy.deepcopy(encoder.backbone).to(cache.dtype)
     found = []
     with FrameReader() as reader:

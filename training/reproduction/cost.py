@@ -1,6 +1,7 @@
 """Claim (f), cost: parameters, floating-point operations and time of the branch beside those of the mean of frames."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +53,7 @@ def costs(encoder: MugSTAN, num_frames: int, dtype: torch.dtype) -> tuple[Cost, 
     return mean, branch
 
 
-def _timed(work: object) -> float:
+def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

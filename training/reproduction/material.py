@@ -21,7 +21,7 @@ FILMED = 200
 DEV_RETRIEVAL = "dev_clips/retrieval.jsonl"
 DEV_ORDER = "dev_clips/order_2afc.jsonl"
 LABELS = "clips/labels.jsonl"
-LABELLED_SETS = {"fight": ("fight", "no fight"), "exercise_typing": ("doing exercises", "typing")}
+LABELLED_SETS = ("fight", "exercise_typing")
 
 
 def training_files(root: Path) -> list[Path]:

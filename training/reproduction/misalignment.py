@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from training.data.contrasts import Medium, misaligned
+from training.evaluation.retrieval_metrics import ranks
 from training.reproduction.material import Material
 from training.reproduction.table import Scores
 from training.reproduction.variants import Trained
@@ -39,7 +40,6 @@ def pair_scores(
         similarity = trained.similarity(
             trained.read(captions), trained.watch(states), mode or trained.variant.similarity
         )
-        right = similarity.diagonal()[:, None]
-        rank = 1 + (similarity > right).sum(1) + 0.5 * ((similarity == right).sum(1) - 1)
-        seeds.append((rank <= 1).float().tolist())
+        rank = ranks(similarity.numpy(), [[i] for i in range(len(captions))])
+        seeds.append((rank <= 1).astype(float).tolist())
     return Scores(seeds, names)

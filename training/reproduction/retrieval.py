@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from training.data.contrasts import Medium, stacked
@@ -36,8 +35,3 @@ def retrieval_scores(
         found["to text"].append((ranks(similarity.T, of_medium) <= 1).astype(float).tolist())
     clusters = {"from text": [media[i].name for i in owner], "to text": [medium.name for medium in media]}
     return {name: Scores(seeds, clusters[name]) for name, seeds in found.items()}
-
-
-def tensor_of(media: Sequence[Medium]) -> Tensor:
-    """States of pictures as clips of one frame."""
-    return torch.as_tensor(stacked(media, 1))

@@ -1,6 +1,6 @@
 """What is compared: the mean of frames, STAN and Mug-STAN, each trained by a recipe of its own with several seeds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from encoder.backbones.base import TextFeatures
 from encoder.backbones.wheel_weights import text_tokenizer
 from encoder.checkpoints import load_encoder
 from encoder.model import MugSTAN, VideoFeatures
+from training.evaluation import chunked_similarity
 from training.tasks.heads import WordStates
 
 AT_ONCE = 16
@@ -74,10 +75,5 @@ class Trained:
 
     @torch.inference_mode()
     def similarity(self, text: TextFeatures, video: VideoFeatures, mode: str) -> Tensor:
-        """(A, B), computed for a few texts at a time: Mug holds a number for each word and frame of each pair."""
-        parts = []
-        for first in range(0, len(text.sentence), AT_ONCE):
-            some = slice(first, first + AT_ONCE)
-            part = replace(text, tokens=text.tokens[some], sentence=text.sentence[some], mask=text.mask[some])
-            parts.append(self.encoder.similarity(part, video, mode))
-        return torch.cat(parts)
+        """(A, B), a piece at a time: Mug holds a number for each word and frame of each pair."""
+        return chunked_similarity.similarity(self.encoder.similarity, text, video, mode)
