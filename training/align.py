@@ -1,13 +1,10 @@
 """`python -m training align`: features once into the cache, then the two heads, then the branch."""
 
-import hashlib
-import json
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,17 +15,17 @@ from encoder.model import MugSTAN
 from encoder.mug import MODES
 from encoder.presets import create_encoder
 from training.data.camera import FILMED
-from training.data.contrasts import KINDS, MIN_FRAMES, Medium
+from training.data.contrasts import KINDS, MIN_FRAMES, Medium, said
 from training.data.features import FeatureCache
 from training.data.filmed import film_pictures
 from training.data.jsonl import Sample
 from training.dry_run import Plan, Stage, activation_bytes
 from training.engine.distributed import on_first, processes_here
-from training.engine.files import whole
 from training.engine.loop import LoopConfig, fit
 from training.engine.record import claim, describe, note_session, recorded
 from training.engine.run import run_in
 from training.media import Chosen, cached_samples, feature_cache
+from training.precompute import caption_states, frame_features
 from training.recipe import Recipe, load_recipe, settled
 from training.tasks.branch import HELD_OUT_GROUPS, BranchSettings, BranchTask, wake
 from training.tasks.heads import FrameTable, HeadsTask, WordStates
@@ -128,15 +125,14 @@ def run_align(
 
     recipe = on_first(begin)
     encoder = _fresh_encoder(recipe)
-    media = on_first(lambda: _read_media(data, encoder, recipe, features, output))
+    cache = feature_cache(recipe.encoder, recipe.num_frames, features, DTYPES[recipe.feature_dtype])
+    media = on_first(lambda: _read_media(data, encoder, recipe, cache, output))
     words = WordStates(encoder, text_tokenizer())
     branch = _branch_task(encoder, words, media, recipe)  # now, not in an hour, it says what is missing
     threads = max(1, recipe.threads // processes_here())
+    words.known = caption_states(words, (c for chosen in media.values() for m in chosen for c in said(m)), cache)
     if recipe.head_steps:
-        tables = {
-            split: FrameTable(*precomputed(encoder, words, chosen, output), [medium.name for medium in chosen])
-            for split, chosen in media.items()
-        }
+        tables = {split: _frame_table(encoder, words, chosen, cache) for split, chosen in media.items()}
         torch.set_num_threads(threads)
         heads = _heads_task(encoder, tables, recipe)
         _free_heads(encoder)
@@ -223,10 +219,9 @@ def _fresh_encoder(recipe: AlignRecipe) -> MugSTAN:
 
 
 def _read_media(
-    data: list[Path], encoder: MugSTAN, recipe: AlignRecipe, features: Path | None, output: Path
+    data: list[Path], encoder: MugSTAN, recipe: AlignRecipe, cache: FeatureCache, output: Path
 ) -> dict[str, list[Medium]]:
     """Media of the splits train and val, with their states computed now."""
-    cache = feature_cache(recipe.encoder, recipe.num_frames, features, DTYPES[recipe.feature_dtype])
     found = cached_samples(data, encoder, cache, output=output, max_unreadable=recipe.max_unreadable)
     filmed = {}
     for split, samples in found.items():
@@ -262,6 +257,11 @@ def _media(
     }  # fmt: skip
 
 
+def _frame_table(encoder: MugSTAN, words: WordStates, media: list[Medium], cache: FeatureCache) -> FrameTable:
+    sentences = [torch.stack([words.known[c].float().mean(0) for c in medium.captions]) for medium in media]
+    return FrameTable(frame_features(encoder, media, cache), sentences, [medium.name for medium in media])
+
+
 def _heads_task(encoder: MugSTAN, tables: dict[str, FrameTable], recipe: AlignRecipe) -> HeadsTask:
     return HeadsTask(
         encoder, tables["train"], tables["val"], batch_size=recipe.head_batch, lr=recipe.head_lr,
@@ -289,37 +289,3 @@ def _free_branch(encoder: MugSTAN, recipe: AlignRecipe) -> None:
     _free_heads(encoder)
     encoder.backbone.text_order.requires_grad_(True)
     encoder.branch.requires_grad_(recipe.use_branch)
-
-
-def precomputed(
-    encoder: MugSTAN, words: WordStates, media: list[Medium], folder: Path
-) -> tuple[list[Tensor], list[Tensor]]:
-    """What the heads receive: (T, 2D) of every medium and (captions, D) of its sentences.
-
-    Kept in `folder` under the hash of the features' names and the captions.
-    """
-    tensors = load_file(on_first(lambda: _precompute(encoder, words, media, folder)))
-    return [tensors[f"frames.{i}"] for i in range(len(media))], [tensors[f"sentences.{i}"] for i in range(len(media))]
-
-
-@torch.inference_mode()
-def _precompute(encoder: MugSTAN, words: WordStates, media: list[Medium], folder: Path) -> Path:
-    """The file that keeps them, present now."""
-    content = json.dumps([(medium.file.name, medium.captions) for medium in media])
-    path = folder / f"precomputed-{hashlib.sha256(content.encode()).hexdigest()[:16]}.safetensors"
-    if not path.exists():
-        tensors = {}
-        for i, medium in enumerate(tqdm(media, desc="frames", unit="medium", dynamic_ncols=True)):
-            normed = encoder.backbone.vision.layernorm(FeatureCache.load(medium.file)[-1].float())  # (T, 1 + L, D)
-            tensors[f"frames.{i}"] = torch.cat([normed[:, 0], normed[:, 1:].mean(1)], dim=-1).half()
-        captions = [(i, caption) for i, medium in enumerate(media) for caption in medium.captions]
-        captions.sort(key=lambda pair: len(pair[1]))
-        states: dict[int, list[Tensor]] = {}
-        for first in tqdm(range(0, len(captions), 256), desc="captions", unit="batch", dynamic_ncols=True):
-            chunk = captions[first : first + 256]
-            for (i, _), state in zip(chunk, words.sentence_states([c for _, c in chunk]), strict=True):
-                states.setdefault(i, []).append(state.half())
-        tensors |= {f"sentences.{i}": torch.stack(s) for i, s in states.items()}
-        with whole(path) as partial:
-            save_file(tensors, partial)
-    return path

@@ -103,7 +103,7 @@ class Contrasts:
     def clips(self, rng: random.Random, size: int) -> Contrast:
         """`size` different real clips."""
         media = rng.sample(self.videos, min(size, len(self.videos)))
-        return Contrast(stacked(media, self.num_frames), tuple(rng.choice(_said(m)) for m in media), _names(media))
+        return Contrast(stacked(media, self.num_frames), tuple(rng.choice(said(m)) for m in media), _names(media))
 
     def scenes(self, rng: random.Random, size: int) -> Contrast:
         """`size` clips; 2i and 2i + 1 show the same two pictures in both orders, and the cut falls anywhere."""
@@ -168,7 +168,7 @@ def misaligned(medium: Medium, other: Medium, num_frames: int, rng: random.Rando
     return own.expand(-1, num_frames, -1, -1), " ".join(sentences)
 
 
-def _said(medium: Medium) -> tuple[str, ...]:
+def said(medium: Medium) -> tuple[str, ...]:
     """What can be said about a clip: a caption, alone or with its detail, or the detail."""
     if not medium.detail:
         return medium.captions

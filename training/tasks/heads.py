@@ -1,7 +1,7 @@
 """The two alignment heads on single frames and sentences; everything under them is precomputed."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -96,20 +96,26 @@ class WordStates:
 
     def __init__(self, encoder: MugSTAN, tokenize: Callable[..., Any]) -> None:
         self.encoder, self.tokenize = encoder, tokenize
+        self.known: Mapping[str, Tensor] = {}
+        """Captions whose states (W, D) need not be computed again."""
 
     def __call__(self, captions: list[str]) -> TextFeatures:
-        hidden, mask = self._tower(captions)
-        return self.encoder.backbone.finish_text(hidden, mask)
-
-    def sentence_states(self, captions: list[str]) -> Tensor:
-        """(captions, D): the mean over each sentence's words, before the head."""
-        hidden, mask = self._tower(captions)
-        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        if self.known.keys() >= set(captions):
+            return self.encoder.backbone.finish_text(*padded([self.known[caption] for caption in captions]))
+        return self.encoder.backbone.finish_text(*self.states(captions))
 
     @torch.no_grad()
-    def _tower(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+    def states(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """The tower's states of the words (captions, W, D), and which of them are real (captions, W)."""
         batch = self.tokenize(captions, padding=True, truncation=True, max_length=64, return_tensors="pt")
         return self.encoder.backbone.text(**batch).last_hidden_state, batch["attention_mask"]
+
+
+def padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """States (W, D) of captions of any length -> fp32 (captions, W, D) with zeros at the end, and a mask of what is real."""
+    lengths = torch.tensor([len(state) for state in states])
+    hidden = nn.utils.rnn.pad_sequence(list(states), batch_first=True).float()
+    return hidden, (torch.arange(hidden.shape[1]) < lengths[:, None]).long()
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from encoder.model import MugSTAN, VideoFeatures
 from encoder.presets import create_encoder
 from tests.bridge.conftest import tiny_encoder
-from training.align import AlignRecipe, precomputed
+from training.align import AlignRecipe
 from training.data.camera import FILMED
 from training.data.contrasts import Medium
 from training.data.features import FeatureCache
@@ -274,29 +272,3 @@ def reversal(encoder: MugSTAN, clip: torch.Tensor) -> float:
 def test_a_recipe_that_cannot_be_followed_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AlignRecipe(**values)
-
-
-def test_the_heads_never_learn_from_stale_rows(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
-    chosen = media(tmp_path, pictures=2, clips=1)
-
-    def fresh(wanted: list[Medium], folder: Path) -> None:
-        """What is kept in `tmp_path` is what a new folder would get."""
-        kept, new = (precomputed(encoder, words, wanted, place) for place in (tmp_path, folder))
-        assert [len(part) for part in kept] == [len(wanted)] * 2
-        for a, b in zip((*kept[0], *kept[1]), (*new[0], *new[1]), strict=True):
-            assert torch.equal(a, b)
-
-    renamed = Medium(chosen[0].file, ("Something else.",), is_video=False)
-    for number, wanted in enumerate([chosen, chosen[1:], chosen[::-1], [renamed, *chosen[1:]]]):
-        (tmp_path / str(number)).mkdir()
-        fresh(wanted, tmp_path / str(number))
-
-
-def test_precomputed_rows_are_computed_once(tmp_path: Path, encoder: MugSTAN, words: WordStates) -> None:
-    chosen = media(tmp_path, pictures=2)
-    first = precomputed(encoder, words, chosen, tmp_path)
-    (file,) = tmp_path.glob("precomputed-*.safetensors")
-    assert len(load_file(file)) == 4
-    nothing = SimpleNamespace(sentence_states=None)
-    again = precomputed(encoder, nothing, chosen, tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip((*first[0], *first[1]), (*again[0], *again[1]), strict=True))
