@@ -1,4 +1,4 @@
-"""Scores of several seeds on the same items, their mean and its interval, as a table for people and as JSON."""
+"""Scores of several seeds on the same items, their mean and its interval, as a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,11 @@ class Scores:
 
     seeds: Sequence[Sequence[float]]
     clusters: Sequence[str]
+
+    @classmethod
+    def together(cls, runs: Sequence["Scores"]) -> "Scores":
+        """Of several seeds on the same items."""
+        return cls([values for run in runs for values in run.seeds], runs[0].clusters)
 
     @property
     def means(self) -> list[float]:
@@ -40,10 +45,6 @@ class Scores:
         """0.61 (0.55-0.66) [0.60 0.61 0.62]: mean, interval, and each seed."""
         low, high = self.interval()
         return f"{self.mean:.3f} ({low:.3f}-{high:.3f}) [{' '.join(f'{mean:.3f}' for mean in self.means)}]"
-
-    def row(self) -> dict[str, object]:
-        """As JSON."""
-        return {"mean": self.mean, "ci95": list(self.interval()), "seeds": self.means, "n": len(self.clusters)}
 
 
 def markdown(rows: Mapping[str, Mapping[str, str]]) -> str:

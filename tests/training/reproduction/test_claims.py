@@ -93,17 +93,28 @@ def test_every_claim_becomes_a_table(
     assert main([claim, *arguments(root, runs)]) == 0
     printed = capsys.readouterr().out
     assert printed == (runs / f"{claim}.md").read_text()
-    found = json.loads((runs / f"{claim}.json").read_text())
-    gaps = found.pop("gaps")
     variants = MISALIGNED if claim == "misalignment" else CLAIMS
-    assert list(found) == [variant.name for variant in variants]
-    for cells in found.values():
-        for cell in cells.values():
-            assert 0 <= cell["ci95"][0] <= cell["mean"] <= cell["ci95"][1] <= 1
-            assert len(cell["seeds"]) == 1
-    for title, cells in gaps.items():
-        assert title.removesuffix(f" - {variants[0].name}") in found
-        assert cells.keys() == found[variants[0].name].keys()
+    first, *others = variants
+    titles = [line.split(" | ")[0].removeprefix("| ") for line in printed.splitlines() if line and "---" not in line]
+    names = [variant.name for variant in variants]
+    assert titles == ["", *names, "", *(f"{variant.name} - {first.name}" for variant in others)]
+    for mean, low, high in re.findall(r"(?<![-+.\d])([.\d]+) \(([.\d]+)-([.\d]+)\)", printed):
+        assert 0 <= float(low) <= float(mean) <= float(high) <= 1
+    found = json.loads((runs / f"{claim}.json").read_text())
+    assert list(found["runs"]) == [f"{variant.recipe}-0" for variant in variants]
+
+
+def test_what_was_measured_makes_the_same_table_without_runs_and_data(
+    root: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.reproduction.claims.NUM_FRAMES", 4)
+    assert main(["order", *arguments(root, runs)]) == 0
+    (tmp_path / "order.json").write_bytes((runs / "order.json").read_bytes())
+    capsys.readouterr()
+    assert main(["order", *arguments(tmp_path / "nowhere", tmp_path)]) == 0
+    assert capsys.readouterr().out == (runs / "order.md").read_text()
+    assert main(["order", *arguments(tmp_path / "nowhere", tmp_path)[:-1], "1"]) == 1
+    assert "expected a finished run" in capsys.readouterr().err
 
 
 def test_the_cost_is_counted_and_timed(
