@@ -56,7 +56,7 @@ class MugSTAN(nn.Module):
         mean of what it adds to the others is added.
         """
         fused = self._fused(states, patches) if branch else states[-1]
-        tokens, frames = self.backbone.finish(fused)
+        tokens, frames = self.backbone.finish(fused, states)
         return VideoFeatures(tokens=tokens, frames=frames, video=frames.mean(1))
 
     def _fused(self, states: Tensor, patches: Tensor | None) -> Tensor:

@@ -167,7 +167,7 @@ def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool
     moves = dict.fromkeys(FILMED, Path())
     clips = _media(found, {split: dict.fromkeys(_to_film(found[split], split, recipe), moves) for split in found})
     branch = _branch_task(encoder, words, clips, recipe)
-    frame = torch.zeros(1, 2 * encoder.backbone.width).half()
+    frame = torch.zeros(1, 2 * encoder.backbone.width * encoder.backbone.head_levels).half()
     sentence = torch.zeros(1, encoder.backbone.text.config.hidden_size).half()
     tables = {
         split: FrameTable(
@@ -281,6 +281,7 @@ def _free_heads(encoder: MugSTAN) -> None:
     """Let the two heads learn, and nothing else."""
     encoder.requires_grad_(False)
     encoder.backbone.vision_head.requires_grad_(True)
+    encoder.backbone.vision_lower.requires_grad_(True)
     encoder.backbone.text_head.requires_grad_(True)
 
 

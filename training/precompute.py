@@ -25,7 +25,7 @@ AT_ONCE = 256
 
 
 def frame_features(encoder: MugSTAN, media: list[Medium], cache: FeatureCache) -> list[Tensor]:
-    """What the vision head receives of every medium's frames, (T, 2D) fp16 each."""
+    """What the vision head reads of every medium's frames, (T, head_levels*2D) fp16 each."""
     return _load(on_first(lambda: _frames_file(encoder, media, cache)))
 
 
@@ -37,12 +37,12 @@ def caption_states(words: WordStates, captions: Iterable[str], cache: FeatureCac
 
 @torch.inference_mode()
 def _frames_file(encoder: MugSTAN, media: list[Medium], cache: FeatureCache) -> Path:
-    path = _path(cache, "frames", [medium.file.name for medium in media])
+    path = _path(cache, f"frames-{encoder.backbone.head_levels}", [medium.file.name for medium in media])
     if not path.exists():
         found = []
         for medium in tqdm(media, desc="frames", unit="medium", dynamic_ncols=True):
-            normed = encoder.backbone.vision.layernorm(FeatureCache.load(medium.file)[-1].float())  # (T, 1 + L, D)
-            found.append(torch.cat([normed[:, 0], normed[:, 1:].mean(1)], dim=-1))
+            states = FeatureCache.load(medium.file)[-encoder.backbone.head_levels :]
+            found.append(encoder.backbone.moments(states.float()))
         _save(path, found)
     return path
 

@@ -50,8 +50,11 @@ class Backbone(nn.Module, ABC):
         """Class embedding (D,) and position embedding (1 + L, D) that the branch shares with the tower."""
 
     @abstractmethod
-    def finish(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Fused last states (..., 1 + L, D) -> tokens (..., L, D) for an LLM and frame features (..., E)."""
+    def finish(self, fused: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Fused last states (..., 1 + L, D) -> tokens (..., L, D) for an LLM and frame features (..., E).
+
+        `states` (d, ..., 1 + L, D) are the tower's own, for frame features that read more than its last layer.
+        """
 
     @abstractmethod
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:

@@ -51,9 +51,9 @@ class CLIPBackbone(Backbone):
         embeddings = self.vision.embeddings
         return embeddings.class_embedding, embeddings.position_embedding.weight
 
-    def finish(self, states: Tensor) -> tuple[Tensor, Tensor]:
+    def finish(self, fused: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens are the patches as they are; a frame feature is the projection of the normed CLS."""
-        return states[..., 1:, :], self.visual_projection(self.vision.post_layernorm(states[..., 0, :]))
+        return fused[..., 1:, :], self.visual_projection(self.vision.post_layernorm(fused[..., 0, :]))
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
         """Every position projected; the sentence is the one of the largest id, CLIP's end token.

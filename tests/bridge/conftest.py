@@ -78,7 +78,7 @@ def tiny_encoder(*, vocabulary: int = 50, longest: int = 16) -> MugSTAN:
             vocab_size=vocabulary, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
             max_position_embeddings=longest,
         ),
-        image_size=56, embed_dim=24, head_hidden=32,
+        image_size=56, embed_dim=24, head_hidden=32, head_levels=2,
     )  # fmt: skip
     encoder = MugSTAN(backbone, fresh_branch(backbone, depth=2, scaled=True, max_frames=8)).eval()
     torch.nn.init.constant_(encoder.branch.output_fusion.scale, 0.5)

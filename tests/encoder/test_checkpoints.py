@@ -179,15 +179,12 @@ def test_mini_saves_its_heads_and_branch_only_and_fp16_comes_back_as_fp32(tmp_pa
     model = create_encoder("mini")
     trained = trained_state_dict(model)
     assert {name.split(".")[0] if name.startswith("branch") else name.split(".")[1] for name in trained} == {
-        "vision_head", "text_head", "text_order", "branch",
+        "vision_head", "vision_lower", "text_head", "text_order", "branch",
     }  # fmt: skip
-    parameters = {
-        n
-        for n, _ in model.named_parameters()
-        if n.startswith(("branch.", "backbone.vision_head.", "backbone.text_head.", "backbone.text_order."))
-    }
-    assert set(trained) == parameters
-    for part in (model.branch, model.backbone.vision_head, model.backbone.text_head, model.backbone.text_order):
+    towers = ("backbone.vision.", "backbone.text.")
+    assert set(trained) == {name for name, _ in model.named_parameters() if not name.startswith(towers)}
+    backbone = model.backbone
+    for part in (model.branch, backbone.vision_head, backbone.vision_lower, backbone.text_head, backbone.text_order):
         randomise(part)
     save_encoder(tmp_path, model, preset="mini", dtype=torch.float16)
     assert (tmp_path / "encoder.safetensors").stat().st_size < 30e6
@@ -198,13 +195,15 @@ def test_mini_saves_its_heads_and_branch_only_and_fp16_comes_back_as_fp32(tmp_pa
     assert torch.equal(back.backbone.vision.layernorm.weight, model.backbone.vision.layernorm.weight)
 
 
-def test_a_mini_from_before_it_knew_word_order_still_loads(tmp_path: Path) -> None:
+def test_a_mini_from_before_it_knew_word_order_and_read_lower_layers_still_loads(tmp_path: Path) -> None:
     model = create_encoder("mini")
     save_encoder(tmp_path, model, preset="mini")
     weights = load_file(tmp_path / "encoder.safetensors")
-    del weights["backbone.text_order.weight"]
+    weights = {name: tensor for name, tensor in weights.items() if "text_order" not in name and "lower" not in name}
     save_file(weights, tmp_path / "encoder.safetensors")
-    assert not load_encoder(tmp_path).backbone.text_order.weight.any()
+    older = load_encoder(tmp_path).backbone
+    assert not older.text_order.weight.any()
+    assert not older.vision_lower[1].weight.any()
     del weights["backbone.text_head.fc1.weight"]
     save_file(weights, tmp_path / "encoder.safetensors")
     with pytest.raises(CheckpointError, match=r"1 missing in the text tower: backbone\.text_head\.fc1\.weight\n"):

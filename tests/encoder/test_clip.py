@@ -42,7 +42,7 @@ def test_frame_features_are_clips_image_features(pair: tuple[CLIPBackbone, CLIPM
     expected = theirs.get_image_features(images, output_hidden_states=True)
     states = ours.frame_states(images, 2)
     torch.testing.assert_close(states, torch.stack(expected.hidden_states[-2:]), **EXACT)
-    tokens, frames = ours.finish(states[-1])
+    tokens, frames = ours.finish(states[-1], states)
     torch.testing.assert_close(frames, expected.pooler_output, **EXACT)
     torch.testing.assert_close(tokens, expected.last_hidden_state[:, 1:], **EXACT)
 

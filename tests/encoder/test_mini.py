@@ -101,12 +101,28 @@ def test_word_order_reaches_a_sentence_through_its_own_map_alone(mini: MugSTAN) 
 
 @torch.no_grad()
 def test_a_fresh_branch_leaves_frame_features_and_tokens_as_they_were(mini: MugSTAN, states: Tensor) -> None:
-    tokens, frames = mini.backbone.finish(states[-1])
+    tokens, frames = mini.backbone.finish(states[-1], states)
     video = mini.encode_states(states)
     assert video.tokens.shape == (1, 3, 64, 384)
     torch.testing.assert_close(video.tokens, tokens, rtol=0, atol=1e-6)
     torch.testing.assert_close(video.frames, frames, rtol=0, atol=1e-6)
     assert mini.branch.time_embedding.abs().max() == 0
+
+
+@torch.no_grad()
+def test_the_vision_head_reads_the_lower_layers_and_a_fresh_one_the_last_alone(mini: MugSTAN, states: Tensor) -> None:
+    backbone = copy.deepcopy(mini.backbone)
+    other = states + torch.randn(states.shape, generator=torch.Generator().manual_seed(0))
+    other[-1] = states[-1]
+    normed = backbone.vision.layernorm(states[-1])
+    alone = backbone.vision_head(torch.cat([normed[..., 0, :], normed[..., 1:, :].mean(-2)], dim=-1))
+    for lower in (states, other):
+        torch.testing.assert_close(backbone.finish(states[-1], lower)[1], alone, rtol=0, atol=1e-5)
+    torch.nn.init.normal_(backbone.vision_lower[1].weight)
+    (tokens, frames), (other_tokens, other_frames) = (backbone.finish(states[-1], lower) for lower in (states, other))
+    assert torch.equal(tokens, other_tokens), "tokens for the LLM are those of the last layer"
+    assert not torch.allclose(frames, other_frames, atol=1e-2)
+    torch.testing.assert_close(backbone.read_frames(backbone.moments(states)), frames, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -142,7 +142,7 @@ def test_a_fresh_scaled_branch_changes_nothing(clip_config: dict[str, Any]) -> N
     backbone = CLIPBackbone(clip_config).eval()
     model = MugSTAN(backbone, fresh_branch(backbone, depth=3, scaled=True)).eval()
     states = model.video_states(torch.randn(B, T, 3, 32, 32))
-    tokens_alone, frames_alone = backbone.finish(states[-1])
+    tokens_alone, frames_alone = backbone.finish(states[-1], states)
     video = model.encode_states(states)
     torch.testing.assert_close(video.tokens, tokens_alone, rtol=0, atol=1e-6)
     torch.testing.assert_close(video.frames, frames_alone, rtol=0, atol=1e-6)

@@ -73,7 +73,8 @@ def bridge_arguments(data: Path, encoder: Path, output: Path) -> list[str]:
 def test_align_trains_heads_and_branch(data: Path, encoder: Path) -> None:
     weights = load_file(encoder / "encoder.safetensors")
     parts = {name.split(".")[1] for name in weights if name.startswith("backbone.")}
-    assert parts == {"vision_head", "text_head", "text_order"}
+    assert parts == {"vision_head", "vision_lower", "text_head", "text_order"}
+    assert weights["backbone.vision_lower.1.weight"].abs().max() > 0
     assert weights["backbone.text_order.weight"].abs().max() > 0
     assert weights["branch.cross_frame.0.temporal_fc.weight"].abs().max() > 0
     for part in ("heads", "branch"):

@@ -97,7 +97,7 @@ def test_align_is_planned(data: Path, capsys: pytest.CaptureFixture) -> None:
     parts = [re.findall(r"(trained|frozen):|\d  (\S+)", stage) for stage in (heads, branch)]
     found = [" ".join(kind or name for kind, name in part) for part in parts]
     towers = "encoder.backbone.vision encoder.backbone.text"
-    trained = "trained encoder.backbone.vision_head encoder.backbone.text_head"
+    trained = "trained encoder.backbone.vision_head encoder.backbone.vision_lower encoder.backbone.text_head"
     assert found == [
         f"{trained} temperature frozen {towers} encoder.backbone.text_order encoder.branch",
         f"{trained} encoder.backbone.text_order encoder.branch temperatures frozen {towers}",

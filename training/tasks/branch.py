@@ -71,7 +71,12 @@ class BranchTask:
         backbone = encoder.backbone
         self.temperatures = nn.ModuleDict({"across": Temperature(), "group": Temperature(50.0)})
         self.heads = nn.ModuleDict(
-            {"vision": backbone.vision_head, "text": backbone.text_head, "order": backbone.text_order}
+            {
+                "vision": backbone.vision_head,
+                "lower": backbone.vision_lower,
+                "text": backbone.text_head,
+                "order": backbone.text_order,
+            }
         )
         self.module = nn.ModuleDict({"heads": self.heads, "temperatures": self.temperatures})
         if settings.use_branch:

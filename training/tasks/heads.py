@@ -39,10 +39,15 @@ class HeadsTask:
         dropout: float,
         seed: int,
     ) -> None:
-        self.vision_head, self.text_head = encoder.backbone.vision_head, encoder.backbone.text_head
+        self.backbone = encoder.backbone
         self.temperature = Temperature()
         self.module = nn.ModuleDict(
-            {"vision": self.vision_head, "text": self.text_head, "temperature": self.temperature}
+            {
+                "vision": self.backbone.vision_head,
+                "lower": self.backbone.vision_lower,
+                "text": self.backbone.text_head,
+                "temperature": self.temperature,
+            }
         )
         self.train, self.val = train, val
         self.batch_size, self.lr, self.dropout, self.seed = batch_size, lr, dropout, seed
@@ -55,8 +60,8 @@ class HeadsTask:
         frames, sentences, names = self.train.draw(rng, self.batch_size)
         frames, sentences = (nn.functional.dropout(x, self.dropout) for x in (frames, sentences))
         mine = share(len(frames))
-        vision = gather(self.vision_head(frames[mine]), len(frames))
-        text = gather(self.text_head(sentences[mine]), len(frames))
+        vision = gather(self.backbone.read_frames(frames[mine]), len(frames))
+        text = gather(self.backbone.text_head(sentences[mine]), len(frames))
         similarity = _cosine(text, vision)
         return StepOutput(contrastive_loss(self.temperature(similarity)), tokens=len(frames), samples=names)
 
@@ -65,12 +70,12 @@ class HeadsTask:
         if not len(self.val):
             return {}
         frames, sentences = self.val.first()
-        similarity = _cosine(self.text_head(sentences), self.vision_head(frames))
+        similarity = _cosine(self.backbone.text_head(sentences), self.backbone.read_frames(frames))
         return {"text_to_image_R@1": recall_at_1(similarity), "image_to_text_R@1": recall_at_1(similarity.T)}
 
 
 class FrameTable:
-    """Frames (F, 2D) and sentence states (C, D) of many media, drawn by medium, and the media's names."""
+    """Moments of frames (F, n*2D) and sentence states (C, D) of many media, drawn by medium, and the media's names."""
 
     def __init__(self, frames: Sequence[Tensor], sentences: Sequence[Tensor], names: Sequence[str]) -> None:
         self.frames, self.sentences, self.names = list(frames), list(sentences), list(names)

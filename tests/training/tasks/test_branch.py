@@ -159,7 +159,8 @@ def test_gradients_reach_the_branch_the_heads_and_the_word_order(
     task.loss(0).loss.backward()
     trained = {id(p) for group in task.parameter_groups() for p in group["params"]}
     assert trained == {id(p) for p in task.module.parameters()}
-    for part in (encoder.backbone.vision_head, encoder.backbone.text_head, encoder.backbone.text_order, encoder.branch):
+    backbone = encoder.backbone
+    for part in (backbone.vision_head, backbone.vision_lower, backbone.text_head, backbone.text_order, encoder.branch):
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
     assert encoder.branch.cross_frame[0].temporal_fc.weight.grad.abs().max() > 0
     assert encoder.branch.output_fusion.scale.grad.abs().max() > 0
