@@ -22,7 +22,7 @@ from training.engine.loop import StepOutput
 from training.tasks.contrastive import contrastive_loss, recall_at_1
 from training.tasks.heads import Temperature, WordStates
 
-PICTURES_A_CLIP = 16
+PICTURES_A_CLIP = 8
 """A batch of pictures is this many times larger than one of clips: a picture is one frame, and more negatives teach more."""
 HELD_OUT_GROUPS = 32
 AT_ONCE = 32
@@ -128,7 +128,8 @@ class BranchTask:
         return values
 
     def _contrast(self, batch: Contrast, video: VideoFeatures) -> Tensor:
-        text = self.words(list(batch.captions))
+        with torch.autocast("cpu", torch.bfloat16):
+            text = self.words(list(batch.captions))
         parts = []
         for mode in self.settings.similarities:
             similarity = self.encoder.similarity(text, video, mode)
