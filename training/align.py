@@ -90,6 +90,7 @@ class AlignRecipe(Recipe):
     def branch_loop(self) -> LoopConfig:
         return LoopConfig(
             steps=self.branch_steps, accumulate=self.branch_accumulate, warmup=50, save_every=50, validate_every=150,
+            log_every=2 * len(self.kinds) + 1,  # all kinds in their turn
             seed=self.seed,
         )  # fmt: skip
 

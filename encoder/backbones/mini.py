@@ -50,7 +50,9 @@ def text_moments(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     count = real.sum(1, keepdim=True).clamp(min=1)
     place = torch.arange(mask.shape[1], device=mask.device, dtype=hidden.dtype)
     signed = (2 * place / (count - 1).clamp(min=1) - 1) * real * (count > 1)
-    mean, turn = ((hidden * (weight / count)[..., None]).sum(1) for weight in (real, signed))  # fp32 under autocast, too
+    mean, turn = (
+        (hidden * (weight / count)[..., None]).sum(1) for weight in (real, signed)
+    )  # fp32 under autocast, too
     return mean, turn
 
 
