@@ -33,7 +33,9 @@ def results(folder: Path) -> dict[str, Tensor]:
     for module in encoder.modules():
         if hasattr(module, "drop_path"):
             module.drop_path = nn.Identity()  # what is dropped differs between a whole batch and its shares
-    tables = FrameTable(random_rows(7, 2 * WIDTH), random_rows(7, TEXT_WIDTH), list("abcdefg"))
+    tables = FrameTable(
+        random_rows(7, 2 * WIDTH * encoder.backbone.head_levels), random_rows(7, TEXT_WIDTH), list("abcdefg")
+    )
     heads = HeadsTask(encoder, tables, tables, batch_size=5, lr=1e-2, dropout=0.3, seed=0)
     media = [stored(folder, i, FRAMES if i % 2 else 1) for i in range(10)]
     wake(encoder.branch, torch.Generator().manual_seed(0))
