@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from encoder.checkpoints import WEIGHTS_FILE
+from training.data.jsonl import DataError
 from training.reproduction.record import Record
 from training.reproduction.table import Scores
 
@@ -42,5 +43,19 @@ def test_a_run_trained_anew_is_measured_anew_and_one_that_is_gone_is_not(tmp_pat
 def test_scores_of_other_items_are_refused(tmp_path: Path) -> None:
     record = Record(tmp_path / "order.json")
     record.add(run(tmp_path / "stan-0", b"one"), ORDER)
-    with pytest.raises(ValueError, match="other items for 'order': expected 3 as they are there, got 2"):
+    with pytest.raises(DataError, match="other items for 'order': expected 3 as they are there, got 2"):
         record.add(run(tmp_path / "stan-1", b"two"), {"order": Scores([[1.0, 0.0]], ["a.jpg", "b.jpg"])})
+
+
+def test_a_run_that_is_being_trained_anew_does_not_keep_its_old_scores(tmp_path: Path) -> None:
+    folder = run(tmp_path / "stan-0", b"one")
+    record = Record(tmp_path / "order.json")
+    record.add(folder, ORDER)
+    (folder / "encoder").rename(folder / "branch")
+    assert record.find(folder) is None
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "order.json").write_text('{"STAN": {"order": {"mean": 0.5}}, "gaps": {}}')
+    with pytest.raises(DataError, match=r"order.json: expected scores by item .* got the keys STAN, gaps. Delete"):
+        Record(tmp_path / "order.json")
