@@ -179,11 +179,12 @@ def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool
     heads = _heads_task(encoder, tables, recipe)
     _free_heads(encoder)
     frames = sum(recipe.num_frames if m.is_video else 1 for chosen in clips.values() for m in chosen)
-    sentences = sum(len(m.captions) for chosen in clips.values() for m in chosen)
+    captions = [caption for chosen in clips.values() for medium in chosen for caption in medium.captions]
+    known = words.count({caption for chosen in clips.values() for medium in chosen for caption in said(medium)})
     first = Stage.of(
         "heads", heads, {"encoder": encoder}, recipe.heads_loop,
         batch=min(recipe.head_batch, len(clips["train"])), media=len(clips["train"]),
-        kept=(frames * frame.numel() + sentences * sentence.numel()) * 2,
+        kept=(frames * frame.numel() + (len(captions) + known) * sentence.numel()) * 2,
         activations=activation_bytes(lambda: heads.loss(0)),
     )  # fmt: skip
     _free_branch(encoder, recipe)
@@ -259,7 +260,7 @@ def _media(
 
 
 def _frame_table(encoder: MugSTAN, words: WordStates, media: list[Medium], cache: FeatureCache) -> FrameTable:
-    sentences = [torch.stack([words.known[c].float().mean(0) for c in medium.captions]) for medium in media]
+    sentences = [torch.stack([words.known[c].float().mean(0).half() for c in medium.captions]) for medium in media]
     return FrameTable(frame_features(encoder, media, cache), sentences, [medium.name for medium in media])
 
 

@@ -79,3 +79,7 @@ def test_captions_are_computed_once_and_do_not_depend_on_their_order(words: Word
     assert all(torch.equal(first[caption], again[caption]) for caption in CAPTIONS)
     with pytest.raises(TypeError):
         caption_states(silent, [*CAPTIONS, "Another."], cache)
+
+
+def test_words_are_counted_as_the_tower_reads_them(words: WordStates, cache: FeatureCache) -> None:
+    assert words.count(CAPTIONS) == sum(len(states) for states in caption_states(words, CAPTIONS, cache).values()) == 12

@@ -1,7 +1,7 @@
 """The two alignment heads on single frames and sentences; everything under them is precomputed."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -112,8 +112,15 @@ class WordStates:
     @torch.no_grad()
     def states(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """The tower's states of the words (captions, W, D), and which of them are real (captions, W)."""
-        batch = self.tokenize(captions, padding=True, truncation=True, max_length=64, return_tensors="pt")
+        batch = self._words(captions)
         return self.encoder.backbone.text(**batch).last_hidden_state, batch["attention_mask"]
+
+    def count(self, captions: Iterable[str]) -> int:
+        """Words of all captions, as the tower reads them."""
+        return int(self._words(list(captions))["attention_mask"].sum())
+
+    def _words(self, captions: list[str]) -> Any:
+        return self.tokenize(captions, padding=True, truncation=True, max_length=64, return_tensors="pt")
 
 
 def padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

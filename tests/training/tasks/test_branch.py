@@ -273,3 +273,10 @@ def reversal(encoder: MugSTAN, clip: torch.Tensor) -> float:
 def test_a_recipe_that_cannot_be_followed_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AlignRecipe(**values)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_all_kinds_of_batches_show_in_the_log(count: int) -> None:
+    loop = AlignRecipe(kinds=ALL[:count]).branch_loop
+    logged = {ALL[(done - 1) % count] for done in range(loop.log_every, 6 * loop.log_every, loop.log_every)}
+    assert logged == set(ALL[:count])
