@@ -2,9 +2,9 @@
 
 The heads make tower and text one image-language model. The branch works on the patch grid pooled 2x2, so L = 64.
 
-The vision head reads the last four layers, as DINOv2's own linear classifiers do (Oquab et al. 2023, arXiv 2304.07193,
-appendix B.3): from the last one alone, captions find their pictures less often. The branch's result takes the place of
-the last one.
+The vision head reads the last four layers, as some of DINOv2's own linear classifiers do (Oquab et al. 2023, arXiv
+2304.07193): from the last one alone, captions find their pictures less often. The branch's result takes the place of the
+last one.
 
 MiniLM's mean over words hardly tells "first A, then B" from "first B, then A": their cosine is 0.98. So a sentence has a
 second mean beside it, in which words weigh from -1 at the start to +1 at the end: it turns round with the order.
@@ -50,9 +50,8 @@ def text_moments(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     count = real.sum(1, keepdim=True).clamp(min=1)
     place = torch.arange(mask.shape[1], device=mask.device, dtype=hidden.dtype)
     signed = (2 * place / (count - 1).clamp(min=1) - 1) * real * (count > 1)
-    mean, turn = (
-        (hidden * (weight / count)[..., None]).sum(1) for weight in (real, signed)
-    )  # fp32 under autocast, too
+    # No matrix product: under autocast that would round the means to bf16.
+    mean, turn = ((hidden * (weight / count)[..., None]).sum(1) for weight in (real, signed))
     return mean, turn
 
 

@@ -85,6 +85,8 @@ def test_the_second_mean_of_words_turns_round_with_their_order() -> None:
     torch.testing.assert_close(back_turn, -turn[:1])
     padding = torch.cat([hidden, torch.full((3, 2, 8), 7.0)], dim=1), torch.cat([mask, torch.zeros(3, 2)], dim=1)
     torch.testing.assert_close(text_moments(*padding), (mean, turn))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(text_moments(hidden, mask)[0], mean), "autocast leaves the means as they are"
 
 
 @torch.no_grad()
