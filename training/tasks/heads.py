@@ -105,15 +105,22 @@ class WordStates:
         """Captions whose states (W, D) need not be computed again."""
 
     def __call__(self, captions: list[str]) -> TextFeatures:
-        if self.known.keys() >= set(captions):
-            return self.encoder.backbone.finish_text(*padded([self.known[caption] for caption in captions]))
-        return self.encoder.backbone.finish_text(*self.states(captions))
+        found = self._read([caption for caption in dict.fromkeys(captions) if caption not in self.known])
+        states = [found[caption] if caption in found else self.known[caption] for caption in captions]
+        return self.encoder.backbone.finish_text(*padded(states))
 
     @torch.no_grad()
     def states(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """The tower's states of the words (captions, W, D), and which of them are real (captions, W)."""
         batch = self._words(captions)
         return self.encoder.backbone.text(**batch).last_hidden_state, batch["attention_mask"]
+
+    def _read(self, captions: list[str]) -> dict[str, Tensor]:
+        """The tower's states of every caption's words, (W, D) each."""
+        if not captions:
+            return {}
+        found = zip(captions, *self.states(captions), strict=True)
+        return {caption: states[: real.sum()] for caption, states, real in found}
 
     def count(self, captions: Iterable[str]) -> int:
         """Words of all captions, as the tower reads them."""
@@ -126,7 +133,7 @@ class WordStates:
 def padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """States (W, D) of captions of any length -> fp32 (captions, W, D) with zeros at the end, and a mask of what is real."""
     lengths = torch.tensor([len(state) for state in states])
-    hidden = nn.utils.rnn.pad_sequence(list(states), batch_first=True).float()
+    hidden = nn.utils.rnn.pad_sequence([state.float() for state in states], batch_first=True)
     return hidden, (torch.arange(hidden.shape[1]) < lengths[:, None]).long()
 
 
