@@ -15,9 +15,10 @@ WORDINGS = (
     "{first}; after that, {second}",
     "it starts with {first} and ends with {second}",
     "in the beginning {first}, in the end {second}",
-    "{second}, and before that {first}",
-    "before {second}, {first}",
 )
+"""What comes first is said first. A sentence the other way round ("before ...") tells the opposite to a weighted mean of
+words, and in training each kind undoes what the other one teaches.
+"""
 
 
 def told(first: str, second: str, wording: str) -> str:
