@@ -55,12 +55,15 @@ class MugSTAN(nn.Module):
         training (see tube_mask). The tower has seen all patches in any case; to those that the branch does not see the
         mean of what it adds to the others is added.
         """
-        fused = self._fused(states, patches) if branch else states[-1]
+        return self.finish(self.fuse(states, patches) if branch else states[-1], states)
+
+    def finish(self, fused: Tensor, states: Tensor) -> VideoFeatures:
+        """What `fuse` made of tower states, and the states themselves -> VideoFeatures."""
         tokens, frames = self.backbone.finish(fused, states)
         return VideoFeatures(tokens=tokens, frames=frames, video=frames.mean(1))
 
-    def _fused(self, states: Tensor, patches: Tensor | None) -> Tensor:
-        """Tower states (d, B, T, 1 + L, D) -> fused (B, T, 1 + L, D)."""
+    def fuse(self, states: Tensor, patches: Tensor | None = None) -> Tensor:
+        """Tower states (d, B, T, 1 + L, D) -> the last layer's with what the branch adds, (B, T, 1 + L, D)."""
         class_embedding, positions = self.backbone.branch_positions()
         if patches is None:
             return self.branch(states, class_embedding, positions)

@@ -51,6 +51,8 @@ class AlignRecipe(Recipe):
     """Share of the patches that the branch does not see in training, 0.7 in BT-Adapter; a step costs less in proportion."""
     camera_rows: int = 2
     """Neighbouring rows of patches that the branch sees of camera moves, 0 for all: scattered patches do not show them."""
+    group_weight: float = 5.0
+    """Weight of the contrast within groups of scenes and camera moves beside that with all others."""
     use_branch: bool = True
     """False trains the heads alone on the same batches, for comparison: the mean of frames."""
     kinds: tuple[str, ...] = BranchSettings.kinds
@@ -89,7 +91,7 @@ class AlignRecipe(Recipe):
     @property
     def branch_loop(self) -> LoopConfig:
         return LoopConfig(
-            steps=self.branch_steps, accumulate=self.branch_accumulate, warmup=50, save_every=50, validate_every=150,
+            steps=self.branch_steps, accumulate=self.branch_accumulate, warmup=50, save_every=50, validate_every=100,
             log_every=2 * len(self.kinds) + 1,  # all kinds in their turn
             seed=self.seed,
         )  # fmt: skip
@@ -99,7 +101,7 @@ class AlignRecipe(Recipe):
         return BranchSettings(
             kinds=self.kinds, similarities=self.similarities, use_branch=self.use_branch, batch=self.branch_batch,
             lr=self.branch_lr, heads_lr=self.branch_heads_lr, mask=self.branch_mask,
-            camera_rows=self.camera_rows, seed=self.seed,
+            camera_rows=self.camera_rows, group_weight=self.group_weight, dtype=DTYPES[self.feature_dtype], seed=self.seed,
         )  # fmt: skip
 
 
@@ -194,7 +196,7 @@ def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool
     pair = torch.zeros(one.shape[0], 2, recipe.num_frames, *one.shape[2:])
 
     def see_two_clips() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with branch.autocast():
             return encoder.encode_states(pair).video
 
     second = Stage.of(

@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from encoder.model import MugSTAN, VideoFeatures, tube_mask
+from encoder.mug import plain_similarity
 from encoder.stan import CrossFrameModule, STANBranch
 from training.data.camera import MOVES
 from training.data.contrasts import Contrast, Contrasts, Medium, stacked
@@ -33,7 +34,7 @@ class BranchSettings:
     """How batches are drawn and what is trained how fast."""
 
     kinds: tuple[str, ...] = ("pictures", "scenes", "pictures", "camera", "clips")
-    """Kinds of batches in their turn, see training.data.contrasts.Contrasts."""
+    """Kinds of batches in their turn, see training.data.contrasts.Contrasts. Pictures teach the heads alone."""
     similarities: tuple[str, ...] = ("plain",)
     """The loss is the mean over these: "plain" for STAN, "mug_simple" or "mug" for Mug-STAN, or several."""
     use_branch: bool = True
@@ -46,6 +47,10 @@ class BranchSettings:
     """Share of the patches that the branch does not see in training, other ones in every batch (see tube_mask)."""
     camera_rows: int = 2
     """Neighbouring rows of patches that the branch sees of camera moves, 0 for all: scattered patches do not show them."""
+    group_weight: float = 5.0
+    """Weight of the contrast within groups: what tells their clips apart is faint at first beside what all clips show."""
+    dtype: torch.dtype = torch.bfloat16
+    """What autocast computes matrix products in."""
     seed: int = 0
 
 
@@ -103,9 +108,11 @@ class BranchTask:
         batch = self.train.kinds[kind](rng, s.batch * PICTURES_A_CLIP if kind == "pictures" else s.batch)
         patches = self._patches(batch.states.shape[3] - 1, kind, torch.Generator().manual_seed(rng.getrandbits(62)))
         count = batch.states.shape[1]
-        with torch.autocast("cpu", torch.bfloat16):
+        with self.autocast():
             states = batch.states[:, share(count)].float()
-            video = self.encoder.encode_states(states, branch=s.use_branch, patches=patches)
+            with torch.set_grad_enabled(kind != "pictures"):  # without time, they would teach it to do nothing
+                fused = self.encoder.fuse(states, patches) if s.use_branch else states[-1]
+            video = self.encoder.finish(fused, states)
         video = replace(video, frames=gather(video.frames, count), video=gather(video.video, count))
         loss = self._contrast(batch, video)
         return StepOutput(
@@ -114,7 +121,7 @@ class BranchTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """R@1 on held-out clips and pictures, how often order and camera move are told, and the branch's addition."""
+        """R@1 on held-out clips and pictures, how well order and camera move are told, and the branch's addition."""
         self.encoder.eval()
         values = {"scale": self.encoder.branch.output_fusion.scale.abs().mean().item()}
         for name, media, frames in (("clip", self.val.videos, self.val.num_frames), ("picture", self.val.stills, 1)):
@@ -123,21 +130,26 @@ class BranchTask:
                 values |= {f"{name}_R@1_{mode}": recall_at_1(s) for mode, s in similarity.items()}
         for kind, size in (("scenes", 2), ("camera", len(MOVES))):
             if kind in self.val.kinds and kind in self.kinds:
-                values[kind] = self._told(kind, size)
+                values |= self._told(kind, size)
         self._train_branch_only()
         return values
 
     def _contrast(self, batch: Contrast, video: VideoFeatures) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with self.autocast():
             text = self.words(list(batch.captions))
         parts = []
         for mode in self.settings.similarities:
             similarity = self.encoder.similarity(text, video, mode)
             if batch.across:
-                parts.append(contrastive_loss(self.temperatures["across"](similarity)))
+                parts.append(contrast_across(self.temperatures["across"](similarity), batch.group))
             if batch.group > 1:
-                parts.append(group_loss(similarity, batch.group, self.temperatures["group"]))
+                within = group_loss(similarity, batch.group, self.temperatures["group"])
+                parts.append(self.settings.group_weight * within)
         return torch.stack(parts).sum() / len(self.settings.similarities)
+
+    def autocast(self) -> torch.autocast:
+        dtype = self.settings.dtype
+        return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
 
     def _patches(self, num_patches: int, kind: str, generator: torch.Generator) -> Tensor | None:
         if kind == "camera":
@@ -156,12 +168,20 @@ class BranchTask:
         text = self.words(captions)
         return {mode: self.encoder.similarity(text, video, mode) for mode in self.settings.similarities}
 
-    def _told(self, kind: str, size: int) -> float:
-        """How often the right caption of a held-out group is the most similar one, by the plain cosine."""
+    def _told(self, kind: str, size: int) -> dict[str, float]:
+        """How often the right caption of a held-out group is the most similar one, by the plain cosine.
+
+        And the mean cosine of a group's clips: near 1, the branch has not told them apart, whatever the captions say.
+        """
         batch = self.val.kinds[kind](random.Random(kind), HELD_OUT_GROUPS * size)
-        similarity = self.encoder.similarity(self.words(list(batch.captions)), self._encode(batch.states), "plain")
-        blocks = diagonal_blocks(similarity, size)
-        return (blocks.argmax(1) == torch.arange(size)).float().mean().item()
+        video = self._encode(batch.states)
+        blocks = diagonal_blocks(self.encoder.similarity(self.words(list(batch.captions)), video, "plain"), size)
+        alike = diagonal_blocks(plain_similarity(video.video, video.video), size)
+        pairs = ~torch.eye(size, dtype=torch.bool)
+        return {
+            kind: (blocks.argmax(1) == torch.arange(size)).float().mean().item(),
+            f"{kind}_cosine": alike[:, pairs].mean().item(),
+        }
 
     def _train_branch_only(self) -> None:
         """The frozen towers stay in evaluation mode: their own dropout would blur what is learned from."""
@@ -190,6 +210,16 @@ def group_loss(similarity: Tensor, group: int, temperature: Temperature) -> Tens
     told = contrast_within(temperature(interactions(similarity, group)), group)
     known = (1 - told.detach() / math.log(group)).clamp(min=0)
     return told + known * contrast_within(temperature(similarity), group)
+
+
+def contrast_across(similarity: Tensor, group: int) -> Tensor:
+    """Mean of both directions' cross-entropy against the other groups: its own group is left to `group_loss`.
+
+    As negatives like all others they would have clips and captions forget what they differ in.
+    """
+    own = torch.block_diag(*torch.ones(len(similarity) // group, group, group, dtype=torch.bool))
+    own.fill_diagonal_(False)
+    return contrastive_loss(similarity.masked_fill(own.to(similarity.device), torch.finfo(similarity.dtype).min))
 
 
 def contrast_within(similarity: Tensor, group: int) -> Tensor:
@@ -221,7 +251,7 @@ def wake(branch: STANBranch, generator: torch.Generator) -> None:
     A fresh one hardly tells a clip from its reverse: time embeddings and the last projections of the cross-frame modules
     are zero. Here the times become sinusoids of unit mean square, of wavelengths from 4 to 256 frames, on channels in
     random order; what the cross-frame modules add is the difference between the latest and the earliest frames of a
-    patch; and the branch's result joins the tower's with a weight of 0.3.
+    patch; and the branch's result joins the tower's with a weight of 1.
     """
     frames, width = branch.time_embedding.shape
     wavelengths = torch.logspace(math.log10(4), math.log10(256), width // 2)
@@ -230,7 +260,7 @@ def wake(branch: STANBranch, generator: torch.Generator) -> None:
     times = waves[:, torch.randperm(width, generator=generator)]
     with torch.no_grad():
         branch.time_embedding.copy_(times)
-        branch.output_fusion.scale.fill_(0.3)
+        branch.output_fusion.scale.fill_(1.0)
         for module in branch.cross_frame:
             _look_at_both_ends(module, rising(times), generator)
 

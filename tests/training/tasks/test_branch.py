@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from encoder.model import MugSTAN, VideoFeatures
+from encoder.model import MugSTAN
 from encoder.presets import create_encoder
 from tests.bridge.conftest import tiny_encoder
 from training.align import AlignRecipe
@@ -19,6 +19,7 @@ from training.engine.run import Run
 from training.tasks.branch import (
     BranchSettings,
     BranchTask,
+    contrast_across,
     contrast_within,
     diagonal_blocks,
     group_loss,
@@ -81,13 +82,13 @@ def branch_task(
 def test_every_batch_has_patches_of_its_own_masked(
     tmp_path: Path, encoder: MugSTAN, words: WordStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode, seen = encoder.encode_states, []
+    fuse, seen = encoder.fuse, []
 
-    def watched(states: torch.Tensor, *, branch: bool, patches: torch.Tensor | None) -> VideoFeatures:
+    def watched(states: torch.Tensor, patches: torch.Tensor | None) -> torch.Tensor:
         seen.append(patches if patches is None else tuple(patches.tolist()))
-        return encode(states, branch=branch, patches=patches)
+        return fuse(states, patches)
 
-    monkeypatch.setattr(encoder, "encode_states", watched)
+    monkeypatch.setattr(encoder, "fuse", watched)
     task = branch_task(encoder, words, media(tmp_path, pictures=3), [], mask=0.5, kinds=("scenes",))
     for step in (*range(12), 0):
         task.loss(step)
@@ -133,8 +134,11 @@ def test_all_kinds_are_trained_on_in_their_turn(
     assert [list(out.metrics) for out in outputs] == [[f"loss_{kind}"] for kind in ALL] * 2
     found = task.validate()
     expected = {f"{kind}_R@1_{mode}" for kind in ("clip", "picture") for mode in similarities}
-    assert set(found) == expected | {"scale", "scenes", "camera"}
-    assert all(0 <= value <= 1 for value in found.values())
+    cosines = {"scenes_cosine", "camera_cosine"}
+    assert set(found) == expected | {"scale", "scenes", "camera"} | cosines
+    assert all(0 <= value <= 1 for name, value in found.items() if name not in cosines)
+    assert all(-1.001 < found[name] < 1.001 for name in cosines)
+    assert found["camera_cosine"] < 0.9999, "a clip of a picture is compared with the others of it, not with itself"
 
 
 def test_kinds_without_media_are_left_out_with_a_warning(
@@ -166,6 +170,40 @@ def test_gradients_reach_the_branch_the_heads_and_the_word_order(
     assert encoder.branch.output_fusion.scale.grad.abs().max() > 0
 
 
+def test_pictures_teach_the_heads_and_leave_the_branch_alone(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates
+) -> None:
+    task = branch_task(encoder, words, media(tmp_path, pictures=4), [], kinds=("pictures", "scenes"))
+    branch = list(encoder.branch.parameters())
+    task.loss(0).loss.backward()
+    assert all(p.grad is None for p in branch)
+    assert all(p.grad.abs().max() > 0 for p in encoder.backbone.vision_head.parameters())
+    task.loss(1).loss.backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in branch)
+
+
+def test_clips_are_contrasted_with_their_own_group_by_its_weight_alone(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates
+) -> None:
+    chosen = media(tmp_path, pictures=4)
+    losses = []
+    for weight in (0.0, 1.0, 3.0):
+        torch.manual_seed(0)  # the same paths are dropped
+        task = branch_task(encoder, words, chosen, [], kinds=("scenes",), group_weight=weight)
+        losses.append(task.loss(0).loss.item())
+    assert losses[0] < losses[1] < losses[2]
+    assert losses[2] - losses[1] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-4)
+
+
+def test_other_groups_are_contrasted_without_a_look_at_the_own_one() -> None:
+    similarity = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    own = torch.block_diag(*[torch.ones(2, 2)] * 3).bool() & ~torch.eye(6).bool()
+    expected = contrast_across(similarity, 2)
+    torch.testing.assert_close(contrast_across(similarity.masked_fill(own, 7.0), 2), expected)
+    assert contrast_across(similarity.masked_fill(~own & ~torch.eye(6).bool(), -50.0), 2) < 1e-6, "nobody else is near"
+    torch.testing.assert_close(contrast_across(similarity, 1), contrastive_loss(similarity))
+
+
 def test_without_the_branch_frames_know_nothing_of_each_other(
     tmp_path: Path, encoder: MugSTAN, words: WordStates
 ) -> None:
@@ -173,7 +211,23 @@ def test_without_the_branch_frames_know_nothing_of_each_other(
     before = [p.clone() for p in encoder.branch.parameters()]
     fit(task, LoopConfig(steps=2, validate_every=2), Run(tmp_path / "run"), resume=False, name="branch")
     assert all(torch.equal(a, b) for a, b in zip(before, encoder.branch.parameters(), strict=True))
-    assert task.validate()["scenes"] == 0.5, "cut in the middle or not, the mean of frames has no order"
+    found = task.validate()
+    assert found["scenes"] == 0.5, "cut in the middle or not, the mean of frames has no order"
+    assert found["scenes_cosine"] == pytest.approx(1.0)
+
+
+def test_matrix_products_are_computed_in_the_dtype_that_was_asked_for(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates
+) -> None:
+    chosen = media(tmp_path, pictures=4)
+    seen = []
+    encoder.backbone.vision_head.fc1.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
+    losses = []
+    for dtype in (torch.float32, torch.bfloat16):
+        task = branch_task(encoder, words, chosen, [], kinds=("pictures",), dtype=dtype)
+        losses.append(task.loss(0).loss.item())
+    assert seen == [torch.float32, torch.bfloat16]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 def test_a_group_is_contrasted_within_itself_alone() -> None:
@@ -218,7 +272,7 @@ def test_a_woken_branch_tells_times_apart() -> None:
     times = branch.time_embedding
     torch.testing.assert_close(times.square().mean(), torch.tensor(1.0), rtol=0.02, atol=0)
     assert torch.pdist(times.detach()).min() > 0.5, "no two moments are alike"
-    assert (branch.output_fusion.scale == 0.3).all()
+    assert (branch.output_fusion.scale == 1.0).all()
     other = tiny_encoder().branch
     wake(other, torch.Generator().manual_seed(2))
     assert not torch.equal(times, other.time_embedding)
