@@ -16,7 +16,7 @@ from training.reproduction.variants import CLAIMS, MISALIGNED
 COLOURS = ("red", "green", "blue", "yellow", "white", "black")
 SHRUNK = {
     "head_steps": "2", "head_batch": "4", "branch_steps": "5", "branch_batch": "4", "filmed_pictures": "2",
-    "num_frames": "4",
+    "branch_accumulate": "2", "num_frames": "4",
 }  # fmt: skip
 
 
