@@ -55,8 +55,8 @@ def _captions_file(words: WordStates, captions: list[str], cache: FeatureCache) 
         with tqdm(total=len(captions), desc="captions", unit="caption", dynamic_ncols=True) as bar:
             for first in range(0, len(captions), AT_ONCE):
                 some = by_length[first : first + AT_ONCE]
-                hidden, mask = words.states([captions[i] for i in some])
-                found |= {i: states[: real.sum()].half() for i, states, real in zip(some, hidden, mask, strict=True)}
+                states = words.states([captions[i] for i in some])
+                found |= {i: of_words.half() for i, of_words in zip(some, states, strict=True)}
                 bar.update(len(some))
         _save(path, [found[i] for i in range(len(captions))])
     return path

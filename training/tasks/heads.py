@@ -105,22 +105,17 @@ class WordStates:
         """Captions whose states (W, D) need not be computed again."""
 
     def __call__(self, captions: list[str]) -> TextFeatures:
-        found = self._read([caption for caption in dict.fromkeys(captions) if caption not in self.known])
+        new = [caption for caption in dict.fromkeys(captions) if caption not in self.known]
+        found = dict(zip(new, self.states(new), strict=True)) if new else {}
         states = [found[caption] if caption in found else self.known[caption] for caption in captions]
         return self.encoder.backbone.finish_text(*padded(states))
 
     @torch.no_grad()
-    def states(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """The tower's states of the words (captions, W, D), and which of them are real (captions, W)."""
-        batch = self._words(captions)
-        return self.encoder.backbone.text(**batch).last_hidden_state, batch["attention_mask"]
-
-    def _read(self, captions: list[str]) -> dict[str, Tensor]:
+    def states(self, captions: list[str]) -> list[Tensor]:
         """The tower's states of every caption's words, (W, D) each."""
-        if not captions:
-            return {}
-        found = zip(captions, *self.states(captions), strict=True)
-        return {caption: states[: real.sum()] for caption, states, real in found}
+        batch = self._words(captions)
+        hidden = self.encoder.backbone.text(**batch).last_hidden_state
+        return [states[: real.sum()] for states, real in zip(hidden, batch["attention_mask"], strict=True)]
 
     def count(self, captions: Iterable[str]) -> int:
         """Words of all captions, as the tower reads them."""
