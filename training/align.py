@@ -76,8 +76,9 @@ class AlignRecipe(Recipe):
             raise ValueError(f"expected {'; '.join(small)}.")
         if not 0 <= self.branch_mask < 1:
             raise ValueError(f"expected a branch_mask of at least 0 and below 1, got {self.branch_mask}.")
-        if self.camera_rows < 0:
-            raise ValueError(f"expected camera_rows of 0 or more, got {self.camera_rows}.")
+        for key in ("camera_rows", "group_weight"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"expected {key} of 0 or more, got {getattr(self, key)}.")
         for key, known in (("kinds", KINDS), ("similarities", MODES)):
             chosen = getattr(self, key)
             if not chosen or set(chosen) - set(known):

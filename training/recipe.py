@@ -24,7 +24,7 @@ class Recipe:
     threads: int = 0
     """0 takes the number that is fastest here."""
     feature_dtype: str = ""
-    """What the frozen tower and training compute in, "bfloat16" or "float32"; "" takes the one that is fastest here."""
+    """What the frozen tower computes in, and `align` its branch, "bfloat16" or "float32"; "" takes the one that is fastest here."""
     max_unreadable: float = 0.05
     """Share of the media that may be left out because they cannot be read, from 0 to 1."""
 

@@ -110,7 +110,7 @@ class BranchTask:
         count = batch.states.shape[1]
         with self.autocast():
             states = batch.states[:, share(count)].float()
-            with torch.set_grad_enabled(kind != "pictures"):  # without time, they would teach it to do nothing
+            with torch.set_grad_enabled(kind != "pictures"):  # they show nothing that changes in time
                 fused = self.encoder.fuse(states, patches) if s.use_branch else states[-1]
             video = self.encoder.finish(fused, states)
         video = replace(video, frames=gather(video.frames, count), video=gather(video.video, count))
@@ -148,6 +148,7 @@ class BranchTask:
         return torch.stack(parts).sum() / len(self.settings.similarities)
 
     def autocast(self) -> torch.autocast:
+        """What a forward in training runs under."""
         dtype = self.settings.dtype
         return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
 
