@@ -27,8 +27,12 @@ from training.engine.run import run_in
 from training.media import Chosen, cached_samples, feature_cache
 from training.precompute import caption_states, frame_features
 from training.recipe import Recipe, load_recipe, settled
-from training.tasks.branch import HELD_OUT_GROUPS, BranchSettings, BranchTask, wake
+from training.tasks.branch import HELD_OUT_GROUPS, BranchSettings, BranchTask
 from training.tasks.heads import FrameTable, HeadsTask, WordStates
+from training.tasks.wake import follow_motion, wake
+
+LOOKED_AT = 200
+"""Media whose first frames tell a branch how the tower holds places."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,21 +40,25 @@ class AlignRecipe(Recipe):
     """Lengths in steps, sizes in media."""
 
     num_frames: int = 8
-    head_steps: int = 250
+    head_steps: int = 300
     head_batch: int = 1024
-    head_lr: float = 1e-3
+    head_lr: float = 1.5e-3
     head_dropout: float = 0.4
-    branch_steps: int = 1200
-    branch_batch: int = 32
-    """Clips in a batch; a batch of pictures has PICTURES_A_CLIP times as many."""
-    branch_accumulate: int = 1
+    branch_steps: int = 190
+    branch_batch: int = 48
+    """Clips in a batch."""
+    branch_pictures: int = 512
+    """Pictures in a batch."""
+    branch_accumulate: int = 5
     """Batches a step. Captions are told apart within each batch only."""
-    branch_lr: float = 4e-4
-    branch_heads_lr: float = 3e-4
+    branch_lr: float = 5e-4
+    branch_heads_lr: float = 1e-4
     branch_mask: float = 0.84
     """Share of the patches that the branch does not see in training, 0.7 in BT-Adapter; a step costs less in proportion."""
-    camera_rows: int = 2
+    camera_rows: int = 4
     """Neighbouring rows of patches that the branch sees of camera moves, 0 for all: scattered patches do not show them."""
+    camera_frames: int = 4
+    """The fewest frames that are seen of a camera move in training; how many of num_frames, is drawn for every batch."""
     group_weight: float = 5.0
     """Weight of the contrast within groups of scenes and camera moves beside that with all others."""
     use_branch: bool = True
@@ -59,7 +67,7 @@ class AlignRecipe(Recipe):
     """Kinds of batches in their turn: pictures, clips, scenes, camera, partial (see training.data.contrasts)."""
     similarities: tuple[str, ...] = BranchSettings.similarities
     """What the loss compares: "plain" for STAN, "mug_simple" or "mug" for Mug-STAN, or several in equal parts."""
-    filmed_pictures: int = 1600
+    filmed_pictures: int = 900
     """Pictures that a camera moves over; each costs the tower 2 * num_frames frames, once."""
     seed: int = 0
 
@@ -69,13 +77,19 @@ class AlignRecipe(Recipe):
             raise ValueError(
                 f"expected an encoder with alignment heads, 'mini', got '{self.encoder}'. post-pretrain trains the others."
             )
-        least = {"num_frames": MIN_FRAMES, "head_batch": 2, "branch_batch": 2, "branch_accumulate": 1}
+        least = {
+            "num_frames": MIN_FRAMES, "head_batch": 2, "branch_batch": 2, "branch_pictures": 2, "branch_accumulate": 1,
+        }  # fmt: skip
         if small := [  # contrast needs two
             f"{key} of {n} or more, got {getattr(self, key)}" for key, n in least.items() if getattr(self, key) < n
         ]:
             raise ValueError(f"expected {'; '.join(small)}.")
         if not 0 <= self.branch_mask < 1:
             raise ValueError(f"expected a branch_mask of at least 0 and below 1, got {self.branch_mask}.")
+        if not 2 <= self.camera_frames <= self.num_frames:
+            raise ValueError(
+                f"expected camera_frames from 2 to num_frames = {self.num_frames}, got {self.camera_frames}."
+            )
         for key in ("camera_rows", "group_weight"):
             if getattr(self, key) < 0:
                 raise ValueError(f"expected {key} of 0 or more, got {getattr(self, key)}.")
@@ -101,8 +115,10 @@ class AlignRecipe(Recipe):
     def branch_settings(self) -> BranchSettings:
         return BranchSettings(
             kinds=self.kinds, similarities=self.similarities, use_branch=self.use_branch, batch=self.branch_batch,
+            pictures=self.branch_pictures, dropout=self.head_dropout,
             lr=self.branch_lr, heads_lr=self.branch_heads_lr, mask=self.branch_mask,
-            camera_rows=self.camera_rows, group_weight=self.group_weight, dtype=DTYPES[self.feature_dtype], seed=self.seed,
+            camera_rows=self.camera_rows, camera_frames=self.camera_frames, group_weight=self.group_weight,
+            dtype=DTYPES[self.feature_dtype], seed=self.seed,
         )  # fmt: skip
 
 
@@ -142,6 +158,8 @@ def run_align(
         _free_heads(encoder)
         fit(heads, recipe.heads_loop, run_in(output / "heads"), resume=resume, name="heads")
     torch.set_num_threads(threads)
+    if recipe.use_branch:
+        _wake(encoder, media["train"], recipe)
     _free_branch(encoder, recipe)
     fit(branch, recipe.branch_loop, run_in(output / "branch"), resume=resume, name="branch")
     on_first(
@@ -217,10 +235,14 @@ def _chosen_recipe(name: str, output: Path, *, resume: bool, seed: int | None) -
 
 def _fresh_encoder(recipe: AlignRecipe) -> MugSTAN:
     torch.manual_seed(recipe.seed)  # heads and branch start the same in every run
-    encoder = create_encoder(recipe.encoder)
-    if recipe.use_branch:
-        wake(encoder.branch, torch.Generator().manual_seed(recipe.seed))
-    return encoder
+    return create_encoder(recipe.encoder)
+
+
+def _wake(encoder: MugSTAN, media: list[Medium], recipe: AlignRecipe) -> None:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    wake(encoder.branch, generator)
+    frames = torch.cat([FeatureCache.load(medium.file)[0, :1].float() for medium in media[:LOOKED_AT]])
+    follow_motion(encoder, frames, generator)
 
 
 def _read_media(

@@ -109,6 +109,11 @@ class MiniBackbone(Backbone):
         lower = self.moments(states[-self.head_levels : -1])
         return normed[..., 1:, :], self.read_frames(torch.cat([lower, _class_and_mean(normed)], dim=-1))
 
+    @property
+    def moments_width(self) -> int:
+        """Numbers that the vision head reads of a frame."""
+        return self.head_levels * 2 * self.width
+
     def moments(self, states: Tensor) -> Tensor:
         """Layers (n, ..., 1 + L, D) -> (..., n*2D): class token and mean patch of each."""
         return rearrange(_class_and_mean(self.vision.layernorm(states)), "n ... d -> ... (n d)")

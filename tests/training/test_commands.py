@@ -250,7 +250,7 @@ def test_a_second_start_in_a_used_folder_destroys_nothing(
     (tmp_path / "r.toml").write_text(ALIGN + "head_lr = 0.5\n")
     arguments = ["align", "--recipe", str(tmp_path / "r.toml"), "--output", str(output), *common(data)]
     refused(capsys, arguments, "holds a training already. Add --resume")
-    refused(capsys, [*arguments, "--resume"], "holds another training: head_lr was 0.001, is 0.5.")
+    refused(capsys, [*arguments, "--resume"], "holds another training: head_lr was 0.0015, is 0.5.")
     assert (output / "recipe.json").read_text() == before
 
 

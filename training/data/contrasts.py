@@ -121,11 +121,11 @@ class Contrasts:
         return Contrast(torch.stack(clips, dim=1), tuple(captions), _names(media), group=2)
 
     def camera(self, rng: random.Random, size: int) -> Contrast:
-        """`size` clips, four of each picture. Half of the groups say nothing but the move, so others may say the same."""
+        """`size` clips, four of each picture. Three of four groups say nothing but the move, so others may say the same."""
         clips, captions, media = [], [], []
         for _ in range(size // len(MOVES)):
             medium = rng.choice(self.filmed)
-            wording, said = rng.randrange(3), rng.choice(medium.captions) if rng.random() < 0.5 else ""
+            wording, said = rng.randrange(3), rng.choice(medium.captions) if rng.random() < 0.25 else ""
             for move in MOVES:
                 clips.append(filmed_states(medium, move))
                 captions.append(moved(move, wording, said))

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from encoder.backbones.base import TextFeatures
 from encoder.model import MugSTAN, VideoFeatures, tube_mask
 from encoder.mug import plain_similarity
-from encoder.stan import CrossFrameModule, STANBranch
 from training.data.camera import MOVES
 from training.data.contrasts import Contrast, Contrasts, Medium, stacked
 from training.engine.distributed import gather, share
@@ -23,8 +23,6 @@ from training.engine.loop import StepOutput
 from training.tasks.contrastive import contrastive_loss, recall_at_1
 from training.tasks.heads import Temperature, WordStates
 
-PICTURES_A_CLIP = 8
-"""A batch of pictures is this many times larger than one of clips: a picture is one frame, and more negatives teach more."""
 HELD_OUT_GROUPS = 32
 AT_ONCE = 32
 
@@ -33,20 +31,29 @@ AT_ONCE = 32
 class BranchSettings:
     """How batches are drawn and what is trained how fast."""
 
-    kinds: tuple[str, ...] = ("pictures", "scenes", "pictures", "camera", "clips")
-    """Kinds of batches in their turn, see training.data.contrasts.Contrasts. Pictures teach the heads alone."""
+    kinds: tuple[str, ...] = ("scenes", "pictures", "camera", "pictures", "clips")
+    """Kinds of batches in their turn, see training.data.contrasts.Contrasts."""
     similarities: tuple[str, ...] = ("plain",)
     """The loss is the mean over these: "plain" for STAN, "mug_simple" or "mug" for Mug-STAN, or several."""
     use_branch: bool = True
     """False trains the heads alone, on the same batches: the mean of frames that know nothing of each other."""
-    batch: int = 32
+    batch: int = 48
     """Clips in a batch."""
-    lr: float = 4e-4
-    heads_lr: float = 3e-4
+    pictures: int = 512
+    """Pictures in a batch. They teach the heads alone, as those are trained before."""
+    dropout: float = 0.4
+    """Of what the heads read of pictures and their captions."""
+    lr: float = 5e-4
+    """Of the branch and of the order of words, which start from nothing here."""
+    heads_lr: float = 1e-4
+    """Of the heads, which are trained already."""
     mask: float = 0.84
     """Share of the patches that the branch does not see in training, other ones in every batch (see tube_mask)."""
-    camera_rows: int = 2
+    camera_rows: int = 4
     """Neighbouring rows of patches that the branch sees of camera moves, 0 for all: scattered patches do not show them."""
+    camera_frames: int = 4
+    """The fewest frames that are seen of a camera move, the most are all: trained on one number of them, the branch would
+    read a move right from as many only."""
     group_weight: float = 5.0
     """Weight of the contrast within groups: what tells their clips apart is faint at first beside what all clips show."""
     dtype: torch.dtype = torch.bfloat16
@@ -90,8 +97,12 @@ class BranchTask:
 
     def parameter_groups(self) -> list[dict]:
         s = self.settings
-        heads = [*self.heads.parameters(), *self.temperatures.parameters()]
-        groups = [{"params": heads, "lr": s.heads_lr, "weight_decay": 0.05}]
+        order = list(self.heads["order"].parameters())
+        heads = [p for name, head in self.heads.items() if name != "order" for p in head.parameters()]
+        groups = [
+            {"params": [*heads, *self.temperatures.parameters()], "lr": s.heads_lr, "weight_decay": 0.05},
+            {"params": order, "lr": s.lr, "weight_decay": 0.05},
+        ]
         if s.use_branch:
             scale = list(self.encoder.branch.output_fusion.parameters())
             branch = [p for p in self.encoder.branch.parameters() if all(p is not other for other in scale)]
@@ -105,18 +116,27 @@ class BranchTask:
         s = self.settings
         rng = random.Random(f"{s.seed}-branch-{step}")
         kind = self.kinds[step % len(self.kinds)]
-        batch = self.train.kinds[kind](rng, s.batch * PICTURES_A_CLIP if kind == "pictures" else s.batch)
-        patches = self._patches(batch.states.shape[3] - 1, kind, torch.Generator().manual_seed(rng.getrandbits(62)))
+        batch = self.train.kinds[kind](rng, s.pictures if kind == "pictures" else s.batch)
+        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        patches = self._patches(batch.states.shape[3] - 1, kind, generator)
         count = batch.states.shape[1]
+        mine = share(count)
+        states = batch.states[:, mine]
+        if kind == "camera":
+            states = states[:, :, spread(rng.randint(s.camera_frames, states.shape[2]), states.shape[2])]
+        states = states.float()
         with self.autocast():
-            states = batch.states[:, share(count)].float()
-            with torch.set_grad_enabled(kind != "pictures"):  # they show nothing that changes in time
-                fused = self.encoder.fuse(states, patches) if s.use_branch else states[-1]
-            video = self.encoder.finish(fused, states)
+            if kind == "pictures":
+                kept = dropout_mask(count, self.encoder.backbone.moments_width, s.dropout, generator)
+                video = self._look(states, patches, kept[mine])
+                text = self.words(list(batch.captions), dropout_mask(count, self.words.width, s.dropout, generator))
+            else:
+                video = self.encoder.finish(self._fuse(states, patches), states)
+                text = self.words(list(batch.captions))
         video = replace(video, frames=gather(video.frames, count), video=gather(video.video, count))
-        loss = self._contrast(batch, video)
+        loss = self._contrast(batch, text, video)
         return StepOutput(
-            loss, tokens=count * batch.states.shape[2], metrics={f"loss_{kind}": loss.item()}, samples=batch.names
+            loss, tokens=count * states.shape[2], metrics={f"loss_{kind}": loss.item()}, samples=batch.names
         )
 
     @torch.no_grad()
@@ -134,9 +154,18 @@ class BranchTask:
         self._train_branch_only()
         return values
 
-    def _contrast(self, batch: Contrast, video: VideoFeatures) -> Tensor:
-        with self.autocast():
-            text = self.words(list(batch.captions))
+    def _fuse(self, states: Tensor, patches: Tensor | None) -> Tensor:
+        return self.encoder.fuse(states, patches) if self.settings.use_branch else states[-1]
+
+    def _look(self, states: Tensor, patches: Tensor | None, kept: Tensor) -> VideoFeatures:
+        """Single frames (d, B, 1, 1 + L, D), of whose moments the head reads `kept`: they show the branch no time."""
+        backbone = self.encoder.backbone
+        fused = self._fuse(states, patches)
+        moments = backbone.moments(torch.cat([states[-backbone.head_levels : -1], fused[None]]))
+        frames = backbone.read_frames(moments * kept[:, None])
+        return VideoFeatures(tokens=frames.new_empty(len(frames), 0), frames=frames, video=frames[:, 0])
+
+    def _contrast(self, batch: Contrast, text: TextFeatures, video: VideoFeatures) -> Tensor:
         parts = []
         for mode in self.settings.similarities:
             similarity = self.encoder.similarity(text, video, mode)
@@ -188,6 +217,16 @@ class BranchTask:
         """The frozen towers stay in evaluation mode: their own dropout would blur what is learned from."""
         self.encoder.eval()
         self.encoder.branch.train()
+
+
+def dropout_mask(count: int, width: int, share: float, generator: torch.Generator) -> Tensor:
+    """(count, width): 0 for a `share` of all entries, and what keeps the mean at 1 for the others."""
+    return torch.bernoulli(torch.full((count, width), 1 - share), generator=generator) / (1 - share)
+
+
+def spread(count: int, num_frames: int) -> Tensor:
+    """(count,) numbers of frames at an even distance, the first and the last among them."""
+    return torch.linspace(0, num_frames - 1, count).round().long()
 
 
 def row_band(num_patches: int, rows: int, generator: torch.Generator) -> Tensor:
@@ -244,48 +283,3 @@ def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
     """(n*g, n*g) -> (n, g, g): the blocks on the diagonal."""
     blocks = rearrange(matrix, "(n g) (m h) -> n m g h", g=size, h=size)
     return blocks[torch.arange(len(blocks)), torch.arange(len(blocks))]
-
-
-def wake(branch: STANBranch, generator: torch.Generator) -> None:
-    """Give a fresh branch times to tell apart, eyes for what changes in time, and a voice; from there it learns.
-
-    A fresh one hardly tells a clip from its reverse: time embeddings and the last projections of the cross-frame modules
-    are zero. Here the times become sinusoids of unit mean square, of wavelengths from 4 to 256 frames, on channels in
-    random order; what the cross-frame modules add is the difference between the latest and the earliest frames of a
-    patch; and the branch's result joins the tower's with a weight of 1.
-    """
-    frames, width = branch.time_embedding.shape
-    wavelengths = torch.logspace(math.log10(4), math.log10(256), width // 2)
-    angles = 2 * math.pi * torch.arange(frames)[:, None] / wavelengths
-    waves = math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)  # (T, D)
-    times = waves[:, torch.randperm(width, generator=generator)]
-    with torch.no_grad():
-        branch.time_embedding.copy_(times)
-        branch.output_fusion.scale.fill_(1.0)
-        for module in branch.cross_frame:
-            _look_at_both_ends(module, rising(times), generator)
-
-
-def rising(times: Tensor) -> Tensor:
-    """A direction (D,) in which the first sixteen times (T, D) rise by about one a frame: ridge regression."""
-    first = times[:16] - times[:16].mean(0)
-    frame = torch.arange(len(first), dtype=first.dtype)
-    direction = first.T @ torch.linalg.solve(first @ first.T + 5.0 * torch.eye(len(first)), frame - frame.mean())
-    return direction / (first @ direction).diff().mean()
-
-
-def _look_at_both_ends(module: CrossFrameModule, rise: Tensor, generator: torch.Generator) -> None:
-    """Half of the heads look at the latest frames, half at the earliest; what they see is subtracted."""
-    attention, width = module.self_attn, len(rise)
-    half = width // 2
-    seen = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q[:half]
-    for projection in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
-        projection.weight.zero_()
-        projection.bias.zero_()
-    first_channels = torch.arange(attention.heads) * (width // attention.heads)
-    sign = torch.where(torch.arange(attention.heads) < attention.heads // 2, 1.0, -1.0)
-    attention.q_proj.bias[first_channels] = 3.0 * math.sqrt(width / attention.heads) * sign  # logits rise by 3 a frame
-    attention.k_proj.weight[first_channels] = rise
-    attention.v_proj.weight.copy_(torch.cat([seen, seen]))
-    attention.out_proj.weight.copy_(torch.cat([seen, -seen]).T)
-    nn.init.eye_(module.temporal_fc.weight)

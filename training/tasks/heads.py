@@ -104,11 +104,18 @@ class WordStates:
         self.known: Mapping[str, Tensor] = {}
         """Captions whose states (W, D) need not be computed again."""
 
-    def __call__(self, captions: list[str]) -> TextFeatures:
+    @property
+    def width(self) -> int:
+        """Channels of a word's state."""
+        return self.encoder.backbone.text.config.hidden_size
+
+    def __call__(self, captions: list[str], kept: Tensor | None = None) -> TextFeatures:
+        """`kept` (captions, D) multiplies the states of all words of a caption: dropout that pooling does not undo."""
         new = [caption for caption in dict.fromkeys(captions) if caption not in self.known]
         found = dict(zip(new, self.states(new), strict=True)) if new else {}
         states = [found[caption] if caption in found else self.known[caption] for caption in captions]
-        return self.encoder.backbone.finish_text(*padded(states))
+        hidden, mask = padded(states)
+        return self.encoder.backbone.finish_text(hidden if kept is None else hidden * kept[:, None], mask)
 
     @torch.no_grad()
     def states(self, captions: list[str]) -> list[Tensor]:

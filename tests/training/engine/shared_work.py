@@ -20,8 +20,9 @@ from training.data.features import FeatureCache
 from training.engine.distributed import average, gather, joined, mean, rank, share
 from training.engine.loop import DivergedError, LoopConfig, StepOutput, accumulated, fit
 from training.engine.run import run_in
-from training.tasks.branch import BranchSettings, BranchTask, wake
+from training.tasks.branch import BranchSettings, BranchTask
 from training.tasks.heads import FrameTable, HeadsTask, WordStates
+from training.tasks.wake import wake
 
 FRAMES, WIDTH, TEXT_WIDTH = 4, 32, 16
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from encoder.model import MugSTAN
-from encoder.presets import create_encoder
+from encoder.stan import DropPath
 from tests.bridge.conftest import tiny_encoder
 from training.align import AlignRecipe
 from training.data.camera import FILMED
@@ -24,13 +24,13 @@ from training.tasks.branch import (
     contrast_across,
     contrast_within,
     diagonal_blocks,
+    dropout_mask,
     group_loss,
     interactions,
-    rising,
-    wake,
 )
 from training.tasks.contrastive import contrastive_loss
-from training.tasks.heads import Temperature, WordStates
+from training.tasks.heads import Temperature, WordStates, padded
+from training.tasks.wake import wake
 
 FRAMES = 4
 ALL = ("pictures", "scenes", "camera", "clips", "partial")
@@ -77,7 +77,7 @@ def media(folder: Path, pictures: int = 0, clips: int = 0, stills: int = 0) -> l
 def branch_task(
     encoder: MugSTAN, words: WordStates, train: list[Medium], val: list[Medium], **settings: object
 ) -> BranchTask:
-    chosen = replace(BranchSettings(kinds=("clips",), batch=4, lr=1e-3, mask=0.0), **settings)
+    chosen = replace(BranchSettings(kinds=("clips",), batch=4, lr=1e-3, mask=0.0, camera_rows=2), **settings)
     return BranchTask(encoder, words, train, val, num_frames=FRAMES, settings=chosen)
 
 
@@ -176,16 +176,67 @@ def test_gradients_reach_the_branch_the_heads_and_the_word_order(
     assert encoder.branch.output_fusion.scale.grad.abs().max() > 0
 
 
-def test_pictures_teach_the_heads_and_leave_the_branch_alone(
+def test_pictures_are_seen_as_the_encoder_sees_them_but_for_what_is_dropped(
     tmp_path: Path, encoder: MugSTAN, words: WordStates
 ) -> None:
-    task = branch_task(encoder, words, media(tmp_path, pictures=4), [], kinds=("pictures", "scenes"))
-    branch = list(encoder.branch.parameters())
-    task.loss(0).loss.backward()
-    assert all(p.grad is None for p in branch)
-    assert all(p.grad.abs().max() > 0 for p in encoder.backbone.vision_head.parameters())
-    task.loss(1).loss.backward()
-    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in branch)
+    chosen = media(tmp_path, pictures=4)
+    task = branch_task(encoder, words, chosen, [], kinds=("pictures",), pictures=4, dropout=0.0)
+    loss = task.loss(0).loss
+    batch = task.train.kinds["pictures"](random.Random("0-branch-0"), 4)
+    with task.autocast():
+        video = encoder.encode_states(batch.states.float())
+        similarity = encoder.similarity(words(list(batch.captions)), video, "plain")
+    torch.testing.assert_close(loss, contrastive_loss(task.temperatures["across"](similarity)), rtol=0.01, atol=0)
+    loss.backward()
+    for part in (encoder.branch.intra_frame, encoder.backbone.vision_head, encoder.backbone.text_head):
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
+    task = branch_task(encoder, words, chosen, [], kinds=("pictures",), pictures=4, dropout=0.5)
+    for module in encoder.modules():
+        if isinstance(module, DropPath):
+            module.rate = 0.0
+    assert task.loss(0).loss.item() != pytest.approx(loss.item(), rel=0.01)
+    assert task.loss(0).loss.item() == task.loss(0).loss.item(), "what is dropped follows from the step"
+
+
+def test_dropout_keeps_the_mean_and_drops_whole_channels_of_a_caption(words: WordStates) -> None:
+    kept = dropout_mask(500, 40, 0.4, torch.Generator().manual_seed(0))
+    assert ((kept == 0).float().mean() - 0.4).abs() < 0.02
+    assert (kept.mean() - 1).abs() < 0.03
+    captions = ["A dog.", "A cat on a mat."]
+    some = dropout_mask(2, words.width, 0.5, torch.Generator().manual_seed(0))
+    backbone = words.encoder.backbone
+    hidden, mask = padded(words.states(captions))
+    expected = backbone.text_head(backbone.pool_text(hidden, mask) * some)
+    torch.testing.assert_close(words(captions, some).sentence, expected)
+
+
+def test_what_starts_from_nothing_learns_at_the_rate_of_the_branch(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates
+) -> None:
+    task = branch_task(encoder, words, media(tmp_path, pictures=2), [], kinds=("scenes",), lr=1e-3, heads_lr=1e-5)
+    rates = {id(p): group["lr"] for group in task.parameter_groups() for p in group["params"]}
+    backbone = encoder.backbone
+    assert rates[id(backbone.text_order.weight)] == rates[id(encoder.branch.time_embedding)] == 1e-3
+    assert rates[id(backbone.text_head.fc1.weight)] == rates[id(backbone.vision_lower[1].weight)] == 1e-5
+    assert rates[id(encoder.branch.output_fusion.scale)] == 1e-2
+
+
+def test_a_camera_move_is_learned_from_any_number_of_its_frames(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fuse, seen = encoder.fuse, []
+    monkeypatch.setattr(encoder, "fuse", lambda states, patches: seen.append(states) or fuse(states, patches))
+    task = branch_task(
+        encoder, words, media(tmp_path, pictures=3), [], kinds=("camera", "scenes"), camera_frames=3, camera_rows=0
+    )
+    for step in range(0, 16, 2):
+        whole = task.train.kinds["camera"](random.Random(f"0-branch-{step}"), 4).states.float()
+        task.loss(step)
+        frames = seen[-1].shape[2]
+        assert torch.equal(seen[-1], whole[:, :, [0, 2, 3] if frames == 3 else [0, 1, 2, 3]])
+    assert {states.shape[2] for states in seen} == {3, 4}
+    task.loss(1)
+    assert seen[-1].shape[2] == FRAMES, "of scenes, all"
 
 
 def test_clips_are_contrasted_with_their_own_group_by_its_weight_alone(
@@ -272,47 +323,6 @@ def test_what_captions_differ_in_is_not_forgotten_while_clips_do_not_show_it() -
     )
 
 
-def test_a_woken_branch_tells_times_apart() -> None:
-    branch = tiny_encoder().branch
-    wake(branch, torch.Generator().manual_seed(1))
-    times = branch.time_embedding
-    torch.testing.assert_close(times.square().mean(), torch.tensor(1.0), rtol=0.02, atol=0)
-    assert torch.pdist(times.detach()).min() > 0.5, "no two moments are alike"
-    assert (branch.output_fusion.scale == 1.0).all()
-    other = tiny_encoder().branch
-    wake(other, torch.Generator().manual_seed(2))
-    assert not torch.equal(times, other.time_embedding)
-    mini = create_encoder("mini").branch
-    wake(mini, torch.Generator().manual_seed(0))
-    rise = mini.time_embedding.detach() @ rising(mini.time_embedding.detach())
-    assert (rise[:16].diff() > 0.5).all()
-
-
-@torch.no_grad()
-def test_a_woken_branch_sees_what_changes_in_time() -> None:
-    """To all stills it adds about the same; to a clip what tells it from its reverse, far more than a fresh one does."""
-    mini = create_encoder("mini")
-    clip = torch.randn(4, 1, 8, 65, 384, generator=torch.Generator().manual_seed(0))
-    fresh = reversal(mini, clip)
-    wake(mini.branch, torch.Generator().manual_seed(0))
-    module = mini.branch.cross_frame[0]
-    tokens = torch.randn(1, 1 + 2 * 8, 384, generator=torch.Generator().manual_seed(1))
-    timed = tokens.clone()
-    timed[:, 1:] += mini.branch.time_embedding[:8].repeat(2, 1)
-    still = tokens[:, 1::8].repeat_interleave(8, dim=1) + mini.branch.time_embedding[:8].repeat(2, 1)
-    one, other = (module(timed, 8) - timed)[0, 1:].split(8)
-    still_one, still_other = (module(torch.cat([tokens[:, :1], still], dim=1), 8)[:, 1:] - still)[0].split(8)
-    assert (one - other).norm() > 3 * (still_one - still_other).norm()
-    assert reversal(mini, clip) > 5 * fresh
-
-
-def reversal(encoder: MugSTAN, clip: torch.Tensor) -> float:
-    """How far a clip's feature lies from that of its reverse, relative to its length, with the branch's full weight."""
-    encoder.branch.output_fusion.scale.fill_(0.3)
-    forth, back = (encoder.encode_states(states).video for states in (clip, clip.flip(2)))
-    return ((forth - back).norm() / forth.norm()).item()
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -321,6 +331,7 @@ def reversal(encoder: MugSTAN, clip: torch.Tensor) -> float:
         ({"head_batch": 1, "branch_batch": 0}, "head_batch of 2 or more, got 1; branch_batch of 2 or more, got 0"),
         ({"branch_mask": 1.0}, "branch_mask of at least 0 and below 1, got 1.0"),
         ({"camera_rows": -1}, "camera_rows of 0 or more, got -1"),
+        ({"camera_frames": 9}, "camera_frames from 2 to num_frames = 8, got 9"),
         ({"group_weight": -0.5}, "group_weight of 0 or more, got -0.5"),
         ({"kinds": ("scene", "clips")}, r"expected kinds of pictures, .*, got \['scene'\]"),
         ({"kinds": ()}, "expected kinds of pictures, .*, got none"),
