@@ -84,8 +84,9 @@ class AlignRecipe(Recipe):
             f"{key} of {n} or more, got {getattr(self, key)}" for key, n in least.items() if getattr(self, key) < n
         ]:
             raise ValueError(f"expected {'; '.join(small)}.")
-        if not 0 <= self.branch_mask < 1:
-            raise ValueError(f"expected a branch_mask of at least 0 and below 1, got {self.branch_mask}.")
+        for key in ("head_dropout", "branch_mask"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"expected {key} of at least 0 and below 1, got {getattr(self, key)}.")
         if not 2 <= self.camera_frames <= self.num_frames:
             raise ValueError(
                 f"expected camera_frames from 2 to num_frames = {self.num_frames}, got {self.camera_frames}."

@@ -40,7 +40,7 @@ class BranchSettings:
     batch: int = 48
     """Clips in a batch."""
     pictures: int = 512
-    """Pictures in a batch. They teach the heads alone, as those are trained before."""
+    """Pictures in a batch: they keep the heads' knowledge, and the branch from hiding it."""
     dropout: float = 0.4
     """Of what the heads read of pictures and their captions."""
     lr: float = 5e-4
@@ -158,7 +158,7 @@ class BranchTask:
         return self.encoder.fuse(states, patches) if self.settings.use_branch else states[-1]
 
     def _look(self, states: Tensor, patches: Tensor | None, kept: Tensor) -> VideoFeatures:
-        """Single frames (d, B, 1, 1 + L, D), of whose moments the head reads `kept`: they show the branch no time."""
+        """Features of single frames (d, B, 1, 1 + L, D), whose moments are multiplied by `kept` (B, n) before the head."""
         backbone = self.encoder.backbone
         fused = self._fuse(states, patches)
         moments = backbone.moments(torch.cat([states[-backbone.head_levels : -1], fused[None]]))

@@ -330,6 +330,7 @@ def test_what_captions_differ_in_is_not_forgotten_while_clips_do_not_show_it() -
         ({"branch_batch": 1}, "branch_batch of 2 or more, got 1"),
         ({"head_batch": 1, "branch_batch": 0}, "head_batch of 2 or more, got 1; branch_batch of 2 or more, got 0"),
         ({"branch_mask": 1.0}, "branch_mask of at least 0 and below 1, got 1.0"),
+        ({"head_dropout": 1.0}, "head_dropout of at least 0 and below 1, got 1.0"),
         ({"camera_rows": -1}, "camera_rows of 0 or more, got -1"),
         ({"camera_frames": 9}, "camera_frames from 2 to num_frames = 8, got 9"),
         ({"group_weight": -0.5}, "group_weight of 0 or more, got -0.5"),
