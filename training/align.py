@@ -190,8 +190,8 @@ def plan_align(recipe_name: str, data: list[Path], output: Path, *, resume: bool
     moves = dict.fromkeys(FILMED, Path())
     clips = _media(found, {split: dict.fromkeys(_to_film(found[split], split, recipe), moves) for split in found})
     branch = _branch_task(encoder, words, clips, recipe)
-    frame = torch.zeros(1, 2 * encoder.backbone.width * encoder.backbone.head_levels).half()
-    sentence = torch.zeros(1, encoder.backbone.text.config.hidden_size).half()
+    frame = torch.zeros(1, encoder.backbone.moments_width).half()
+    sentence = torch.zeros(1, words.width).half()
     tables = {
         split: FrameTable(
             [frame] * len(chosen), [sentence.expand(len(m.captions), -1) for m in chosen], [m.name for m in chosen]

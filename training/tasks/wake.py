@@ -46,7 +46,7 @@ def follow_motion(encoder: MugSTAN, frames: Tensor, generator: torch.Generator) 
 
     Its cross-frame module writes what each patch showed at the start beside what it shows now. In its intra-frame module
     a patch looks for itself among all patches as they were then, and takes their place in the picture: the column, the
-    row, and the distance from the middle. Their means over all patches tell a pan from its opposite, and a zoom.
+    row, and the squared distance from the middle. Their means over all patches tell a pan from its opposite, and a zoom.
     How the first states, (N, 1 + L, D) of any `frames`, hold a place is found by ridge regression.
     """
     branch = encoder.branch
@@ -62,7 +62,7 @@ def follow_motion(encoder: MugSTAN, frames: Tensor, generator: torch.Generator) 
 
     attention = _silenced(cross.self_attn)
     _attend_by_time(attention, rising(times), torch.full((attention.heads,), -1.0))
-    attention.v_proj.weight[: len(now)] = now
+    attention.v_proj.weight[: len(now)] = now  # by whichever heads: all of them look at the same frames
     attention.v_proj.bias[: len(now)] = -now @ mean
     attention.out_proj.weight[:, : len(then)] = then.T
 
@@ -131,7 +131,7 @@ def _apart_from(times: Tensor, generator: torch.Generator) -> Tensor:
 def _read_places(tokens: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (N, L, D) of a square grid -> weights (3, D) and biases (3,) that read column, row and distance from them.
 
-    All three lie between -1 and about 2, with a mean of 0. Ridge regression, along the `directions` (n, D) alone.
+    Columns and rows go from -1 to 1, and the squared distance from the middle has a mean of 0, too. Ridge regression, along the `directions` (n, D) alone.
     """
     side = math.isqrt(tokens.shape[1])
     along = torch.linspace(-1, 1, side)
