@@ -177,7 +177,7 @@ def test_gradients_reach_the_branch_the_heads_and_the_word_order(
 
 
 def test_pictures_are_seen_as_the_encoder_sees_them_but_for_what_is_dropped(
-    tmp_path: Path, encoder: MugSTAN, words: WordStates
+    tmp_path: Path, encoder: MugSTAN, words: WordStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = media(tmp_path, pictures=4)
     task = branch_task(encoder, words, chosen, [], kinds=("pictures",), pictures=4, dropout=0.0)
@@ -196,6 +196,10 @@ def test_pictures_are_seen_as_the_encoder_sees_them_but_for_what_is_dropped(
             module.rate = 0.0
     assert task.loss(0).loss.item() != pytest.approx(loss.item(), rel=0.01)
     assert task.loss(0).loss.item() == task.loss(0).loss.item(), "what is dropped follows from the step"
+    read, seen = encoder.backbone.read_frames, []
+    monkeypatch.setattr(encoder.backbone, "read_frames", lambda moments: seen.append(moments) or read(moments))
+    task.loss(0)
+    assert (seen[0] == 0).float().mean() == pytest.approx(0.5, abs=0.1), "of what the head reads of a picture"
 
 
 def test_dropout_keeps_the_mean_and_drops_whole_channels_of_a_caption(words: WordStates) -> None:
