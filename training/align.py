@@ -43,13 +43,15 @@ class AlignRecipe(Recipe):
     head_steps: int = 300
     head_batch: int = 1024
     head_lr: float = 1.5e-3
-    head_dropout: float = 0.4
-    branch_steps: int = 190
+    head_dropout: float = 0.3
+    head_noise: float = 0.3
+    """Of what the heads read, in standard deviations of each channel."""
+    branch_steps: int = 200
     branch_batch: int = 48
     """Clips in a batch."""
     branch_pictures: int = 512
     """Pictures in a batch."""
-    branch_accumulate: int = 5
+    branch_accumulate: int = 7
     """Batches a step. Captions are told apart within each batch only."""
     branch_lr: float = 5e-4
     branch_heads_lr: float = 1e-4
@@ -91,7 +93,7 @@ class AlignRecipe(Recipe):
             raise ValueError(
                 f"expected camera_frames from 2 to num_frames = {self.num_frames}, got {self.camera_frames}."
             )
-        for key in ("camera_rows", "group_weight"):
+        for key in ("head_noise", "camera_rows", "group_weight"):
             if getattr(self, key) < 0:
                 raise ValueError(f"expected {key} of 0 or more, got {getattr(self, key)}.")
         for key, known in (("kinds", KINDS), ("similarities", MODES)):
@@ -293,7 +295,7 @@ def _frame_table(encoder: MugSTAN, words: WordStates, media: list[Medium], cache
 def _heads_task(encoder: MugSTAN, tables: dict[str, FrameTable], recipe: AlignRecipe) -> HeadsTask:
     return HeadsTask(
         encoder, tables["train"], tables["val"], batch_size=recipe.head_batch, lr=recipe.head_lr,
-        dropout=recipe.head_dropout, seed=recipe.seed,
+        dropout=recipe.head_dropout, noise=recipe.head_noise, seed=recipe.seed,
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ class HeadsTask:
         batch_size: int,
         lr: float,
         dropout: float,
+        noise: float,
         seed: int,
     ) -> None:
         self.backbone = encoder.backbone
@@ -50,7 +51,7 @@ class HeadsTask:
             }
         )
         self.train, self.val = train, val
-        self.batch_size, self.lr, self.dropout, self.seed = batch_size, lr, dropout, seed
+        self.batch_size, self.lr, self.dropout, self.noise, self.seed = batch_size, lr, dropout, noise, seed
 
     def parameter_groups(self) -> list[dict]:
         return [{"params": list(self.module.parameters()), "lr": self.lr, "weight_decay": 0.1}]
@@ -58,7 +59,7 @@ class HeadsTask:
     def loss(self, step: int) -> StepOutput:
         rng = random.Random(f"{self.seed}-heads-{step}")
         frames, sentences, names = self.train.draw(rng, self.batch_size)
-        frames, sentences = (nn.functional.dropout(x, self.dropout) for x in (frames, sentences))
+        frames, sentences = (self._blurred(x) for x in (frames, sentences))
         mine = share(len(frames))
         vision = gather(self.backbone.read_frames(frames[mine]), len(frames))
         text = gather(self.backbone.text_head(sentences[mine]), len(frames))
@@ -72,6 +73,10 @@ class HeadsTask:
         frames, sentences = self.val.first()
         similarity = _cosine(self.backbone.text_head(sentences), self.backbone.read_frames(frames))
         return {"text_to_image_R@1": recall_at_1(similarity), "image_to_text_R@1": recall_at_1(similarity.T)}
+
+    def _blurred(self, x: Tensor) -> Tensor:
+        """(B, n) with noise on every channel, in proportion to how much it varies, and with dropout."""
+        return nn.functional.dropout(x + self.noise * x.std(0) * torch.randn_like(x), self.dropout)
 
 
 class FrameTable:

@@ -37,7 +37,7 @@ def results(folder: Path) -> dict[str, Tensor]:
     tables = FrameTable(
         random_rows(7, 2 * WIDTH * encoder.backbone.head_levels), random_rows(7, TEXT_WIDTH), list("abcdefg")
     )
-    heads = HeadsTask(encoder, tables, tables, batch_size=5, lr=1e-2, dropout=0.3, seed=0)
+    heads = HeadsTask(encoder, tables, tables, batch_size=5, lr=1e-2, dropout=0.3, noise=0.3, seed=0)
     media = [stored(folder, i, FRAMES if i % 2 else 1) for i in range(10)]
     wake(encoder.branch, torch.Generator().manual_seed(0))
     settings = BranchSettings(
