@@ -59,7 +59,7 @@ class Contrasts:
     """Draws batches of every kind that there are media for; a batch is a function of its random generator.
 
     pictures   single frames
-    clips      real clips with their captions and details
+    clips      real clips with their captions and details, and as many pictures under a camera move
     scenes     groups of two: two pictures one after the other, in both orders
     camera     groups of four: a picture under all moves of the camera
     partial    clips or captions of which half belongs to something else
@@ -101,9 +101,16 @@ class Contrasts:
         return Contrast(stacked(media, 1), tuple(rng.choice(m.captions) for m in media), _names(media))
 
     def clips(self, rng: random.Random, size: int) -> Contrast:
-        """`size` different real clips."""
-        media = rng.sample(self.videos, min(size, len(self.videos)))
-        return Contrast(stacked(media, self.num_frames), tuple(rng.choice(said(m)) for m in media), _names(media))
+        """`size` different clips, half of them real ones: there are few, and their captions would be learned by heart."""
+        moving = rng.sample(self.filmed, min(size // 2, len(self.filmed)))
+        real = rng.sample(self.videos, min(size - len(moving), len(self.videos)))
+        captions = [rng.choice(said(m)) for m in real]
+        clips = [stacked(real, self.num_frames)]
+        for medium in moving:
+            move, caption = rng.choice(list(MOVES)), rng.choice(medium.captions)
+            clips.append(filmed_states(medium, move)[:, None])
+            captions.append(moved(move, rng.randrange(3), caption) if rng.random() < 0.5 else caption)
+        return Contrast(torch.cat(clips, dim=1), tuple(captions), _names([*real, *moving]))
 
     def scenes(self, rng: random.Random, size: int) -> Contrast:
         """`size` clips; 2i and 2i + 1 show the same two pictures in both orders, and the cut falls anywhere."""

@@ -31,7 +31,7 @@ AT_ONCE = 32
 class BranchSettings:
     """How batches are drawn and what is trained how fast."""
 
-    kinds: tuple[str, ...] = ("scenes", "pictures", "camera", "pictures", "clips")
+    kinds: tuple[str, ...] = ("scenes", "pictures", "clips", "camera", "scenes", "pictures", "clips")
     """Kinds of batches in their turn, see training.data.contrasts.Contrasts."""
     similarities: tuple[str, ...] = ("plain",)
     """The loss is the mean over these: "plain" for STAN, "mug_simple" or "mug" for Mug-STAN, or several."""
@@ -41,8 +41,8 @@ class BranchSettings:
     """Clips in a batch."""
     pictures: int = 512
     """Pictures in a batch: they keep the heads' knowledge, and the branch from hiding it."""
-    dropout: float = 0.4
-    """Of what the heads read of pictures and their captions."""
+    dropout: float = 0.3
+    """Of what the heads read of pictures and clips that are compared with all others, and of their captions."""
     lr: float = 5e-4
     """Of the branch and of the order of words, which start from nothing here."""
     heads_lr: float = 1e-4
@@ -126,11 +126,11 @@ class BranchTask:
             states = states[:, :, spread(rng.randint(s.camera_frames, states.shape[2]), states.shape[2])]
         states = states.float()
         with self.autocast():
-            if kind == "pictures":
+            if batch.group == 1:
                 kept = dropout_mask(count, self.encoder.backbone.moments_width, s.dropout, generator)
                 video = self._look(states, patches, kept[mine])
                 text = self.words(list(batch.captions), dropout_mask(count, self.words.width, s.dropout, generator))
-            else:
+            else:  # what differs within a group is faint enough
                 video = self.encoder.finish(self._fuse(states, patches), states)
                 text = self.words(list(batch.captions))
         video = replace(video, frames=gather(video.frames, count), video=gather(video.video, count))
@@ -158,12 +158,12 @@ class BranchTask:
         return self.encoder.fuse(states, patches) if self.settings.use_branch else states[-1]
 
     def _look(self, states: Tensor, patches: Tensor | None, kept: Tensor) -> VideoFeatures:
-        """Features of single frames (d, B, 1, 1 + L, D), whose moments are multiplied by `kept` (B, n) before the head."""
+        """Features of clips (d, B, T, 1 + L, D), the moments of whose frames are multiplied by `kept` (B, n) before the head."""
         backbone = self.encoder.backbone
         fused = self._fuse(states, patches)
         moments = backbone.moments(torch.cat([states[-backbone.head_levels : -1], fused[None]]))
         frames = backbone.read_frames(moments * kept[:, None])
-        return VideoFeatures(tokens=frames.new_empty(len(frames), 0), frames=frames, video=frames[:, 0])
+        return VideoFeatures(tokens=frames.new_empty(len(frames), 0), frames=frames, video=frames.mean(1))
 
     def _contrast(self, batch: Contrast, text: TextFeatures, video: VideoFeatures) -> Tensor:
         parts = []

@@ -146,3 +146,22 @@ def test_clips_are_told_with_and_without_what_changes_in_them(tmp_path: Path) ->
     captions = {caption for seed in range(40) for caption in contrasts.clips(random.Random(seed), 4).captions}
     assert {"The clip shows 1.", "Now 1 moves.", "The clip shows 1. Now 1 moves.", "The still shows 4."} <= captions
     assert contrasts.clips(random.Random(0), 4).states.shape == (2, 4, FRAMES, 5, 8)
+
+
+def test_half_of_the_clips_are_pictures_under_a_camera_move_that_is_told_truly_or_not_at_all(tmp_path: Path) -> None:
+    chosen = media(tmp_path, clips=6, filmed=6)
+    contrasts = Contrasts(chosen, FRAMES)
+    told = set()
+    for seed in range(30):
+        batch = contrasts.clips(random.Random(seed), 6)
+        assert (batch.group, len(batch.captions), len(set(batch.names))) == (1, 6, 6)
+        for clip, caption, name in zip(batch.states.unbind(1), batch.captions, batch.names, strict=True):
+            medium = next(m for m in chosen if m.name == name)
+            if medium.is_video:
+                continue
+            said = [move for move, wordings in MOVES.items() if any(w in caption.lower() for w in wordings)]
+            assert any(torch.equal(clip, filmed_states(medium, move)) for move in said or MOVES)
+            assert any(caption.startswith(own) for own in medium.captions)
+            told.update(said or ["nothing"])
+        assert sum(name.startswith("filmed") for name in batch.names) == 3
+    assert told == {*MOVES, "nothing"}

@@ -176,13 +176,17 @@ def test_gradients_reach_the_branch_the_heads_and_the_word_order(
     assert encoder.branch.output_fusion.scale.grad.abs().max() > 0
 
 
-def test_pictures_are_seen_as_the_encoder_sees_them_but_for_what_is_dropped(
-    tmp_path: Path, encoder: MugSTAN, words: WordStates, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["pictures", "clips"])
+def test_what_is_compared_with_all_others_is_seen_as_the_encoder_sees_it_but_for_what_is_dropped(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    chosen = media(tmp_path, pictures=4)
-    task = branch_task(encoder, words, chosen, [], kinds=("pictures",), pictures=4, dropout=0.0)
+    for module in encoder.modules():
+        if isinstance(module, DropPath):
+            module.rate = 0.0
+    chosen = media(tmp_path, pictures=4, clips=4)
+    task = branch_task(encoder, words, chosen, [], kinds=(kind,), batch=4, pictures=4, dropout=0.0)
     loss = task.loss(0).loss
-    batch = task.train.kinds["pictures"](random.Random("0-branch-0"), 4)
+    batch = task.train.kinds[kind](random.Random("0-branch-0"), 4)
     with task.autocast():
         video = encoder.encode_states(batch.states.float())
         similarity = encoder.similarity(words(list(batch.captions)), video, "plain")
@@ -190,16 +194,15 @@ def test_pictures_are_seen_as_the_encoder_sees_them_but_for_what_is_dropped(
     loss.backward()
     for part in (encoder.branch.intra_frame, encoder.backbone.vision_head, encoder.backbone.text_head):
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
-    task = branch_task(encoder, words, chosen, [], kinds=("pictures",), pictures=4, dropout=0.5)
-    for module in encoder.modules():
-        if isinstance(module, DropPath):
-            module.rate = 0.0
+    task = branch_task(encoder, words, chosen, [], kinds=(kind,), batch=4, pictures=4, dropout=0.5)
     assert task.loss(0).loss.item() != pytest.approx(loss.item(), rel=0.01)
     assert task.loss(0).loss.item() == task.loss(0).loss.item(), "what is dropped follows from the step"
     read, seen = encoder.backbone.read_frames, []
     monkeypatch.setattr(encoder.backbone, "read_frames", lambda moments: seen.append(moments) or read(moments))
     task.loss(0)
-    assert (seen[0] == 0).float().mean() == pytest.approx(0.5, abs=0.1), "of what the head reads of a picture"
+    dropped = seen[0] == 0
+    assert dropped.float().mean() == pytest.approx(0.5, abs=0.1), "of what the head reads"
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped)), "the same in all frames of a clip"
 
 
 def test_dropout_keeps_the_mean_and_drops_whole_channels_of_a_caption(words: WordStates) -> None:
@@ -334,6 +337,7 @@ def test_what_captions_differ_in_is_not_forgotten_while_clips_do_not_show_it() -
         ({"branch_batch": 1}, "branch_batch of 2 or more, got 1"),
         ({"head_batch": 1, "branch_batch": 0}, "head_batch of 2 or more, got 1; branch_batch of 2 or more, got 0"),
         ({"branch_mask": 1.0}, "branch_mask of at least 0 and below 1, got 1.0"),
+        ({"head_noise": -0.1}, "head_noise of 0 or more, got -0.1"),
         ({"head_dropout": 1.0}, "head_dropout of at least 0 and below 1, got 1.0"),
         ({"camera_rows": -1}, "camera_rows of 0 or more, got -1"),
         ({"camera_frames": 9}, "camera_frames from 2 to num_frames = 8, got 9"),
