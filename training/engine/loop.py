@@ -94,6 +94,7 @@ def fit(task: Task, config: LoopConfig, run: Run, *, resume: bool, name: str) ->
     Raises FileExistsError when the run folder is in use and `resume` is not asked for, DivergedError after three such
     steps in a row.
     """
+    distributed.on_first(lambda: None)  # it may still be saving the state of a fit before this one
     if run.state_file.exists() and not resume:
         raise FileExistsError(
             f"{run.folder} holds a run already. Add --resume to go on with it, or choose another --output."

@@ -4,7 +4,8 @@ The first process writes losses and averaged gradients to OUTPUT.
 """
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from unittest.mock import patch
@@ -17,9 +18,9 @@ from tests.bridge.conftest import tiny_encoder
 from tests.training.engine.toy import Regression
 from training.data.contrasts import Medium
 from training.data.features import FeatureCache
-from training.engine.distributed import average, gather, joined, mean, rank, share
+from training.engine.distributed import average, gather, gather_objects, joined, mean, rank, share
 from training.engine.loop import DivergedError, LoopConfig, StepOutput, accumulated, fit
-from training.engine.run import run_in
+from training.engine.run import Run, run_in
 from training.tasks.branch import BranchSettings, BranchTask
 from training.tasks.heads import FrameTable, HeadsTask, WordStates
 from training.tasks.wake import wake
@@ -59,12 +60,17 @@ def results(folder: Path) -> dict[str, Tensor]:
                         found[f"{name}.{step}.{key}"], p.grad = p.grad, None
     run = run_in(folder / "run")
     shared = Shared(poison={3: "loss", 5: "gradient"})
-    fit(shared, LoopConfig(steps=8, warmup=2, save_every=4, log_every=1), run, resume=False, name="run")
+    with patch.object(Run, "save", saved_late(Run.save)):
+        fit(shared, LoopConfig(steps=8, warmup=2, save_every=4, log_every=1), run, resume=False, name="run")
     try:
         shared = Shared(poison=dict.fromkeys(range(8, 12), "loss"))
         fit(shared, LoopConfig(steps=12, log_every=1), run, resume=True, name="again")
     except DivergedError:
         found["run.stopped"] = torch.ones(1)
+    first, *others = gather_objects([p.detach() for p in shared.module.parameters()])
+    found["run.agreed"] = torch.tensor(
+        float(all(torch.equal(p, q) for o in others for p, q in zip(first, o, strict=True)))
+    )
     return found | {f"run.{key}": p.detach() for key, p in shared.module.named_parameters()}
 
 
@@ -73,6 +79,16 @@ def in_double() -> Iterator[None]:
     """Tasks compute in float64, where what a difference means is beyond doubt."""
     with patch.object(torch, "autocast", lambda *_, **__: nullcontext()), patch.object(Tensor, "float", Tensor.double):
         yield
+
+
+def saved_late(save: Callable[..., None]) -> Callable[..., None]:
+    """The first process is still saving when the others are done."""
+
+    def late(*args: object) -> None:
+        time.sleep(0.5)
+        save(*args)
+
+    return late
 
 
 class Shared(Regression):
