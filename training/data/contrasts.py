@@ -59,7 +59,7 @@ class Contrasts:
     """Draws batches of every kind that there are media for; a batch is a function of its random generator.
 
     pictures   single frames
-    clips      real clips with their captions and details, and as many pictures under a camera move
+    clips      real clips with their captions and details, and up to as many pictures under a camera move
     scenes     groups of two: two pictures one after the other, in both orders
     camera     groups of four: a picture under all moves of the camera
     partial    clips or captions of which half belongs to something else
@@ -101,7 +101,7 @@ class Contrasts:
         return Contrast(stacked(media, 1), tuple(rng.choice(m.captions) for m in media), _names(media))
 
     def clips(self, rng: random.Random, size: int) -> Contrast:
-        """`size` different clips, half of them real ones: there are few, and their captions would be learned by heart."""
+        """`size` different clips, up to half of them filmed pictures: a few real ones are soon learned by heart."""
         moving = rng.sample(self.filmed, min(size // 2, len(self.filmed)))
         real = rng.sample(self.videos, min(size - len(moving), len(self.videos)))
         captions = [rng.choice(said(m)) for m in real]

@@ -125,14 +125,14 @@ class BranchTask:
         if kind == "camera":
             states = states[:, :, spread(rng.randint(s.camera_frames, states.shape[2]), states.shape[2])]
         states = states.float()
+        dropout = s.dropout if batch.group == 1 else 0.0  # what differs within a group is faint enough
+        kept_frames, kept_words = (
+            dropout_mask(count, width, dropout, generator)
+            for width in (self.encoder.backbone.moments_width, self.words.width)
+        )
         with self.autocast():
-            if batch.group == 1:
-                kept = dropout_mask(count, self.encoder.backbone.moments_width, s.dropout, generator)
-                video = self._look(states, patches, kept[mine])
-                text = self.words(list(batch.captions), dropout_mask(count, self.words.width, s.dropout, generator))
-            else:  # what differs within a group is faint enough
-                video = self.encoder.finish(self._fuse(states, patches), states)
-                text = self.words(list(batch.captions))
+            video = self._look(states, patches, kept_frames[mine])
+            text = self.words(list(batch.captions), kept_words)
         video = replace(video, frames=gather(video.frames, count), video=gather(video.video, count))
         loss = self._contrast(batch, text, video)
         return StepOutput(
@@ -160,8 +160,8 @@ class BranchTask:
     def _look(self, states: Tensor, patches: Tensor | None, kept: Tensor) -> VideoFeatures:
         """Features of clips (d, B, T, 1 + L, D), the moments of whose frames are multiplied by `kept` (B, n) before the head."""
         backbone = self.encoder.backbone
-        fused = self._fuse(states, patches)
-        moments = backbone.moments(torch.cat([states[-backbone.head_levels : -1], fused[None]]))
+        lower = backbone.moments(states[-backbone.head_levels : -1])  # apart from the last one: it takes no gradient
+        moments = torch.cat([lower, backbone.moments(self._fuse(states, patches)[None])], dim=-1)
         frames = backbone.read_frames(moments * kept[:, None])
         return VideoFeatures(tokens=frames.new_empty(len(frames), 0), frames=frames, video=frames.mean(1))
 

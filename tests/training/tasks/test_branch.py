@@ -205,6 +205,18 @@ def test_what_is_compared_with_all_others_is_seen_as_the_encoder_sees_it_but_for
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped)), "the same in all frames of a clip"
 
 
+@pytest.mark.parametrize("kind", ["scenes", "camera"])
+def test_nothing_is_dropped_where_the_clips_of_a_group_are_told_apart(
+    tmp_path: Path, encoder: MugSTAN, words: WordStates, kind: str
+) -> None:
+    for module in encoder.modules():
+        if isinstance(module, DropPath):
+            module.rate = 0.0
+    chosen = media(tmp_path, pictures=4)
+    losses = [branch_task(encoder, words, chosen, [], kinds=(kind,), dropout=d).loss(0).loss.item() for d in (0.0, 0.5)]
+    assert losses[0] == losses[1]
+
+
 def test_dropout_keeps_the_mean_and_drops_whole_channels_of_a_caption(words: WordStates) -> None:
     kept = dropout_mask(500, 40, 0.4, torch.Generator().manual_seed(0))
     assert ((kept == 0).float().mean() - 0.4).abs() < 0.02
